@@ -1,0 +1,3 @@
+from .scopevit import ARCHS, ScopeViT
+
+__all__ = ['ARCHS', 'ScopeViT']

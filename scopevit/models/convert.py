@@ -1,0 +1,145 @@
+"""From the authors' checkpoints to this project's."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from scopevit.checkpoint import read_checkpoint, strip_prefix, unwrap_state_dict
+from scopevit.errors import InputError
+from scopevit.models.scopevit import ARCHS, ScopeViT
+
+# What is named differently within a layer: ours, the authors'.
+LAYER_NAMES = {
+    'gamma1': 'ls1.gamma',
+    'gamma2': 'ls2.gamma',
+    'attn.position_encoding.expand.': 'attn.mspe.cpe.conv_pw.',
+    'attn.position_encoding.norm1.': 'attn.mspe.cpe.bn1.0.',
+    'attn.position_encoding.depthwise.': 'attn.mspe.cpe.conv_dw.',
+    'attn.position_encoding.norm2.': 'attn.mspe.cpe.bn2.0.',
+    'attn.position_encoding.project.': 'attn.mspe.cpe.conv_pwl.',
+    'attn.position_encoding.norm3.': 'attn.mspe.cpe.bn3.',
+    'attn.scales.0.': 'attn.mspe.large_embed.',
+    'attn.scales.1.': 'attn.mspe.medium_embed.',
+    'attn.scales.2.': 'attn.mspe.small_embed.',
+    'attn.rel_pos.': 'attn.rel_pos.mlp.',
+}
+PATCH_EMBED_NAMES = {'0': 'projection', '1': 'norm'}  # of stages 2 to 4
+
+
+def authors_name(name: str) -> str:
+    """Returns the authors' name of a backbone tensor, `norm1.bias` of `stages.0.norm.bias`."""
+    _, index, part, rest = name.split('.', 3)
+    stage = int(index) + 1
+    if part == 'norm':
+        return f'norm{stage}.{rest}'
+    if part == 'patch_embed' and stage == 1:
+        return f'patch_embed1.projection.{rest}'
+    if part == 'patch_embed':
+        layer, rest = rest.split('.', 1)
+        return f'patch_embed{stage}.{PATCH_EMBED_NAMES[layer]}.{rest}'
+    block, layer, rest = rest.split('.', 2)
+    for ours, theirs in LAYER_NAMES.items():
+        if rest.startswith(ours):
+            rest = theirs + rest.removeprefix(ours)
+            break
+    return f'blocks{stage}.{block}.{layer}.{rest}'
+
+
+def expected_tensors(arch: str, num_classes: int | None) -> dict[str, tuple[str, Tensor]]:
+    """Returns name here and stand-in of every tensor of a size, by the authors' name."""
+    with torch.device('meta'):
+        backbone = ScopeViT(arch)
+        head = None if num_classes is None else nn.Linear(backbone.embed_dims[-1], num_classes)
+    tensors = {
+        authors_name(name): (f'backbone.{name}', value)
+        for name, value in backbone.state_dict().items()
+    }
+    if head is not None:
+        tensors |= {f'head.{k}': (f'head.fc.{k}', v) for k, v in head.state_dict().items()}
+    return tensors
+
+
+def convert_state_dict(
+    state_dict: Mapping[str, Tensor], backbone_only: bool = False
+) -> tuple[dict[str, Tensor], str]:
+    """Renames the authors' tensors and proves that they are one of the three sizes.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Weights by the authors' names, with or without a leading
+            `module.` or `backbone.`.
+        backbone_only (bool): Whether to drop the classifier.
+
+    Returns:
+        tuple[dict[str, Tensor], str]: Weights by the names of mmpretrain's `ImageClassifier`
+        (`backbone.` and `head.fc.`), and the size found: 'xtiny', 'tiny' or 'small'.
+
+    Raises:
+        InputError: If a tensor fits nowhere or lacks; the message lists the authors' names.
+    """
+    given = strip_prefix(strip_prefix(state_dict, 'module.'), 'backbone.')
+    num_classes = None
+    if backbone_only:
+        given = {k: v for k, v in given.items() if k not in ('head.weight', 'head.bias')}
+    else:
+        bias = given.get('head.bias')
+        num_classes = len(bias) if bias is not None and bias.ndim == 1 else 1
+    problems = {}
+    for arch in ARCHS:
+        expected = expected_tensors(arch, num_classes)
+        # Checkpoints of early torch lack the count of batches; only norms without momentum read it.
+        counts = {k: torch.tensor(0) for k in expected if k.endswith('.num_batches_tracked')}
+        found = counts | given
+        problems[arch] = {
+            'missing': [k for k in expected if k not in found],
+            'unexpected': [k for k in found if k not in expected],
+            'of another shape': [
+                f'{k} {tuple(found[k].shape)} instead of {tuple(value.shape)}'
+                for k, (_, value) in expected.items()
+                if k in found and found[k].shape != value.shape
+            ],
+        }
+        if not any(problems[arch].values()):
+            # Clones, since slices of one storage would be saved as all of it.
+            return {name: found[k].clone() for k, (name, _) in expected.items()}, arch
+    arch = min(problems, key=lambda arch: sum(map(len, problems[arch].values())))
+    report = '; '.join(f'{k}: {", ".join(names)}' for k, names in problems[arch].items() if names)
+    raise InputError(f"not one of the authors' sizes (nearest: {arch}); {report}")
+
+
+def convert_checkpoint(
+    src: str | Path, dst: str | Path, backbone_only: bool = False, ema: bool = False
+) -> str:
+    """Converts a checkpoint file of the authors' release; writes `dst` whole or not at all.
+
+    Args:
+        src (str | Path): Their file: weights bare, or under `state_dict`, `state_dict_ema` or
+            `model`, perhaps with a `module.` or `backbone.` prefix.
+        dst (str | Path): File to write, for
+            `init_cfg=dict(type='Pretrained', checkpoint=dst, prefix='backbone.')`.
+        backbone_only (bool): Whether to drop the classifier.
+        ema (bool): Whether to take the moving average of the weights where `src` has both.
+
+    Returns:
+        str: The size found: 'xtiny', 'tiny' or 'small'.
+
+    Raises:
+        InputError: If `src` cannot be read or is no such checkpoint.
+    """
+    state_dict = unwrap_state_dict(read_checkpoint(src), src, ema)
+    try:
+        converted, arch = convert_state_dict(state_dict, backbone_only)
+    except InputError as error:
+        raise InputError(f'{src}: {error}') from error
+    dst = Path(dst)
+    part = dst.with_name(f'{dst.name}.part')
+    try:
+        dst.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({'state_dict': converted, 'meta': {'arch': arch}}, part)
+        os.replace(part, dst)
+    except (OSError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f'cannot write {dst}: {error}') from error
+    return arch

@@ -1,0 +1,117 @@
+"""The network equals the published one: the golden cases, through the converter and mmpretrain."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from golden import (
+    CASES,
+    GOLDEN_DIR,
+    NUM_CLASSES,
+    authors_weights,
+    golden_image,
+    parse_case,
+    relative_error,
+    sample,
+)
+from mmpretrain.models import ImageClassifier
+from torch import nn
+
+from scopevit.models.convert import convert_checkpoint
+
+TOLERANCES = {torch.float32: 2e-4, torch.float64: 1e-6}
+# Largest error of a float32 activation of magnitude 1 to 10; below it the sign is a coin's toss.
+FLOAT32_NOISE = 3e-6
+
+
+@pytest.fixture(scope='module')
+def classifiers(tmp_path_factory):
+    """One classifier a size, its weights brought in by the converter."""
+    made = {}
+    for arch, dims in (('xtiny', 256), ('tiny', 256), ('small', 512)):
+        folder = tmp_path_factory.mktemp(arch)
+        src, dst = folder / 'authors.pth', folder / 'converted.pth'
+        torch.save({'state_dict': authors_weights(arch)}, src)
+        assert convert_checkpoint(src, dst) == arch
+        model = ImageClassifier(
+            backbone=dict(type='ScopeViT', arch=arch),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=NUM_CLASSES, in_channels=dims),
+            init_cfg=dict(type='Pretrained', checkpoint=str(dst)),
+        )
+        model.init_weights()
+        made[arch] = model.eval()
+    return made
+
+
+@contextmanager
+def recorded_relu_inputs(model, recorded):
+    hooks = [
+        module.register_forward_pre_hook(lambda _, args: recorded.append(args[0].detach()))
+        for module in model.modules()
+        if isinstance(module, nn.ReLU)
+    ]
+    yield
+    for hook in hooks:
+        hook.remove()
+
+
+@contextmanager
+def settled_relu_signs(model, exact):
+    """Gives ReLU inputs that rounding may turn over the sign they have in float64.
+
+    The gradient of a ReLU jumps where its input is 0. A handful of the millions of inputs lie
+    within float32's rounding of it, so that the gradient of the image would depend on the order in
+    which this machine adds.
+    """
+    exact = iter(exact)
+
+    def settle(_, args):
+        settled = next(exact)
+        near = settled.abs() < FLOAT32_NOISE
+        assert near.sum() <= 5 + 1e-4 * near.numel()
+        return (torch.where(near, args[0] - args[0].detach() + settled.float(), args[0]),)
+
+    hooks = [
+        module.register_forward_pre_hook(settle)
+        for module in model.modules()
+        if isinstance(module, nn.ReLU)
+    ]
+    yield
+    for hook in hooks:
+        hook.remove()
+
+
+def run(model, image):
+    image = image.clone().requires_grad_()
+    stages = model.backbone(image)
+    logits = model.head((model.neck(stages)[-1],))
+    (gradient,) = torch.autograd.grad(0.5 * (logits**2).sum(), image)
+    return stages, logits, gradient
+
+
+def check(case, stages, logits, gradient, tolerance):
+    golden = np.load(GOLDEN_DIR / f'{case}.npz')
+    assert len(stages) == 4
+    for i, stage in enumerate(stages):
+        assert tuple(stage.shape) == tuple(golden[f'stage{i}_shape'])
+        assert relative_error(sample(stage), golden[f'stage{i}_sample']) < tolerance
+    assert relative_error(logits.detach().numpy(), golden['logits']) < tolerance
+    assert relative_error(sample(gradient), golden['input_grad_sample']) < tolerance
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_golden_case(case, classifiers):
+    arch, shape = parse_case(case)
+    model, image = classifiers[arch], golden_image(shape)
+    relu_inputs = []
+    with recorded_relu_inputs(model.double(), relu_inputs):
+        check(case, *run(model, image.double()), TOLERANCES[torch.float64])
+    with settled_relu_signs(model.float(), relu_inputs):
+        check(case, *run(model, image), TOLERANCES[torch.float32])
+
+
+def test_all_cases_are_here():
+    assert len(CASES) == 7
+    assert {parse_case(case)[0] for case in CASES} == {'xtiny', 'tiny', 'small'}

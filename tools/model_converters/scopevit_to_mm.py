@@ -1,0 +1,39 @@
+"""Converts a checkpoint of the authors' ScopeViT release for this project.
+
+    python tools/model_converters/scopevit_to_mm.py SRC DST [--backbone-only]
+
+Use the result with `init_cfg=dict(type='Pretrained', checkpoint='DST', prefix='backbone.')` or,
+with its classifier, as the checkpoint of `tools/test.py`.
+"""
+
+import argparse
+import sys
+
+from scopevit.errors import InputError
+from scopevit.models.convert import convert_checkpoint
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('src', help='checkpoint of the release')
+    parser.add_argument('dst', help='file to write')
+    parser.add_argument('--backbone-only', action='store_true', help='drop the classifier')
+    parser.add_argument(
+        '--ema', action='store_true', help='take the averaged weights where SRC has both'
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        arch = convert_checkpoint(args.src, args.dst, args.backbone_only, args.ema)
+    except InputError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(f'{args.dst}: ScopeViT-{arch}{" without its classifier" if args.backbone_only else ""}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
