@@ -1,0 +1,29 @@
+"""Every adaptation to newer torch, numpy or setuptools, or to a missing compiler, one file each.
+
+Each module says what fails without it, in which versions, and when it can be deleted; each finds
+out by itself whether it is needed and does nothing otherwise. Nothing outside this package
+checks a version. ``distributed`` alone is called by name, by the tools.
+"""
+
+from scopevit.compat import (
+    mmcv_ext,
+    mmpose_visualizer,
+    mmpretrain,
+    pkg_resources,
+    torch_load,
+    xtcocotools,
+)
+
+
+def apply() -> None:
+    """Applies what is needed; calling it again changes nothing.
+
+    Imports none of the libraries concerned, so it may come before or after ``import mmengine``,
+    ``mmcv`` or ``mmdet``, but before ``mmcv.ops``, ``mmdet.models`` or ``mmpose``.
+    """
+    pkg_resources.apply()
+    torch_load.apply()
+    mmcv_ext.apply()
+    xtcocotools.apply()
+    mmpretrain.apply()
+    mmpose_visualizer.apply()

@@ -1,0 +1,65 @@
+"""Offer a module of ours under a library's name, where nobody else has that module.
+
+The finder sits at the end of ``sys.meta_path``: Python asks it only after every ordinary place
+has been searched, so a real module always wins, whenever it was installed, and nothing is
+imported before somebody asks for the name. The module is loaded from its file under the
+library's name; ``__spec__`` is then right and ``importlib.reload`` works.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+STANDINS = Path(__file__).parent / 'standins'
+
+
+class StandInFinder(MetaPathFinder):
+    """Finds one module (or package) by its full name.
+
+    Args:
+        fullname: The name the library imports, e.g. ``'mmcv._ext'``.
+        path: A file, or a folder with an ``__init__.py`` for a package. The submodules of a
+            package are found by Python itself.
+    """
+
+    def __init__(self, fullname: str, path: Path) -> None:
+        self.fullname = fullname
+        self.path = path
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: object = None
+    ) -> ModuleSpec | None:
+        if fullname != self.fullname:
+            return None
+        if self.path.is_dir():
+            return importlib.util.spec_from_file_location(
+                fullname,
+                self.path / '__init__.py',
+                submodule_search_locations=[str(self.path)],
+            )
+        return importlib.util.spec_from_file_location(fullname, self.path)
+
+
+def is_offered(fullname: str) -> bool:
+    """Whether a stand-in for the name was offered before."""
+    return any(isinstance(f, StandInFinder) and f.fullname == fullname for f in sys.meta_path)
+
+
+def offer(fullname: str, path: Path, first: bool = False) -> None:
+    """Adds the finder of one stand-in, once.
+
+    Args:
+        fullname: The name the library imports.
+        path: The file or the package folder that stands in.
+        first: Ask before everybody else. Only for a module that is there and does not import.
+    """
+    if is_offered(fullname):
+        return
+    finder = StandInFinder(fullname, path)
+    if first:
+        sys.meta_path.insert(0, finder)
+    else:
+        sys.meta_path.append(finder)

@@ -1,0 +1,111 @@
+"""Run several processes on the CPU, which mmengine's launcher does not foresee.
+
+Symptom: ``torchrun ... --launcher pytorch`` without a GPU ends in
+``AssertionError: Torch not compiled with CUDA enabled`` or ``RuntimeError: No CUDA GPUs are
+available``, past that in ``ValueError: DistributedDataParallel device_ids and output_device
+arguments only work with single-device/multiple-device GPU modules``, and past that, where a model
+has SyncBN, in ``ValueError: SyncBatchNorm expected input tensor to be on GPU``.
+
+Versions: mmengine 0.10; all four libraries start through it. Its ``init_dist`` calls
+``torch.cuda.set_device`` for any backend, and ``Runner.wrap_model`` passes the local rank as
+device.
+
+Way out: start a gloo group before the Runner, which leaves a group that exists alone, and name a
+model wrapper of ours in the config. ``setup`` does both, and nothing where there is a GPU.
+
+Delete when: mmengine starts and wraps by the device it found.
+"""
+
+import datetime
+import os
+
+import torch.distributed as torch_dist
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.registry import MODEL_WRAPPERS
+from torch import nn
+
+_NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+
+
+@MODEL_WRAPPERS.register_module()
+class CPUDistributedDataParallel(MMDistributedDataParallel):
+    """MMDistributedDataParallel for a model on the CPU.
+
+    Args:
+        module: The model. Its SyncBN layers become BN layers, for want of a CPU version of them:
+            each process then normalises by its own batch.
+        device_ids: The Runner passes the local rank here; not used.
+        **kwargs: Those of MMDistributedDataParallel.
+    """
+
+    def __init__(self, module: nn.Module, device_ids: list | None = None, **kwargs) -> None:
+        super().__init__(module=revert_sync_batchnorm(module), device_ids=None, **kwargs)
+
+
+def setup(cfg: Config, launcher: str) -> None:
+    """Prepares a distributed run on the CPU, to be called before ``Runner.from_cfg(cfg)``.
+
+    Does nothing for the launcher ``'none'`` or where there is a GPU or another accelerator.
+
+    Args:
+        cfg: The whole config; ``model_wrapper_cfg`` is set in it.
+        launcher: As given on the command line.
+
+    Raises:
+        ValueError: See ``init_cpu_process_group`` and ``use_cpu_model_wrapper``.
+    """
+    if launcher == 'none' or get_device() != 'cpu':
+        return
+    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
+    use_cpu_model_wrapper(cfg)
+    init_cpu_process_group(launcher, dist_cfg.get('timeout'))
+
+
+def use_cpu_model_wrapper(cfg: Config) -> None:
+    """Names the CPU wrapper in the config and keeps what the config says about wrapping.
+
+    Args:
+        cfg: The whole config; ``model_wrapper_cfg`` is set in it.
+
+    Raises:
+        ValueError: If the config asks for a wrapper of another type, e.g. FSDP.
+    """
+    # What the Runner does, and reads, only where there is no model_wrapper_cfg.
+    default = {
+        'broadcast_buffers': False,
+        'find_unused_parameters': cfg.get('find_unused_parameters', False),
+    }
+    wrapper = dict(cfg.get('model_wrapper_cfg') or default)
+    asked = wrapper.get('type', 'MMDistributedDataParallel')
+    if asked not in ('MMDistributedDataParallel', CPUDistributedDataParallel.__name__):
+        raise ValueError(f'model_wrapper_cfg of type {asked!r} does not run on the CPU')
+    cfg.model_wrapper_cfg = dict(wrapper, type=CPUDistributedDataParallel.__name__)
+
+
+def init_cpu_process_group(launcher: str, timeout: float | None = None) -> None:
+    """Joins the gloo process group that torchrun's environment variables describe.
+
+    Where a group was started before, it is left as it is.
+
+    Args:
+        launcher: Only ``'pytorch'`` is known on the CPU.
+        timeout: Seconds to wait for the others.
+
+    Raises:
+        ValueError: For another launcher, or where torchrun's variables are missing.
+    """
+    if torch_dist.is_initialized():
+        return
+    if launcher != 'pytorch':
+        raise ValueError(
+            f"launcher {launcher!r} needs GPUs; on the CPU use torchrun and launcher 'pytorch'"
+        )
+    missing = [name for name in _NEEDED if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"launcher 'pytorch' without {', '.join(missing)}: start the program with torchrun"
+        )
+    kwargs = {} if timeout is None else {'timeout': datetime.timedelta(seconds=timeout)}
+    torch_dist.init_process_group(backend='gloo', **kwargs)

@@ -1,0 +1,50 @@
+"""Let mmpose draw keypoints with a numpy that no longer makes a number of an array of one.
+
+Symptom: visualisation, in training, testing or a demo, ends in ``TypeError: only 0-dimensional
+arrays can be converted to Python scalars``.
+
+Versions: numpy >= 2.4 (a DeprecationWarning since 1.25); mmpose 1.3, whose visualizers pass the
+radius of a circle as ``np.array([radius])`` and whose OpenCV backend takes ``int(radius)`` of it.
+
+Delete when: mmpose passes a number.
+"""
+
+import functools
+import warnings
+from types import ModuleType
+
+import numpy as np
+
+from scopevit.compat._after_import import after_import
+
+_MODULE = 'mmpose.visualization.opencv_backend_visualizer'
+
+
+def apply() -> None:
+    """Makes the OpenCV backend take a radius of one element, where numpy refuses it."""
+    if _numpy_refuses():
+        after_import(_MODULE, _accept_radius_of_one_element)
+
+
+def _numpy_refuses() -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            int(np.zeros(1))
+        except TypeError:
+            return True
+    return False
+
+
+def _accept_radius_of_one_element(module: ModuleType) -> None:
+    cls = module.OpencvBackendVisualizer
+    draw_circles = cls.draw_circles
+
+    @functools.wraps(draw_circles)
+    def with_scalar_radius(self, center, radius, *args, **kwargs):
+        # The matplotlib backend insists on an array.
+        if self.backend == 'opencv' and np.size(radius) == 1:
+            radius = np.asarray(radius).item()
+        return draw_circles(self, center, radius, *args, **kwargs)
+
+    cls.draw_circles = with_scalar_radius

@@ -1,0 +1,45 @@
+"""Loaded as ``pkg_resources``: the few names mmengine uses, on ``importlib.metadata``."""
+
+from importlib import metadata
+
+
+class DistributionNotFound(Exception):
+    """No such distribution is installed."""
+
+
+class Distribution:
+    """An installed distribution.
+
+    Args:
+        name: Its name; case and the choice of ``-``, ``_`` and ``.`` do not matter.
+    """
+
+    def __init__(self, name: str) -> None:
+        try:
+            self._distribution = metadata.distribution(name)
+        except (metadata.PackageNotFoundError, ValueError) as error:
+            # ValueError: an empty name
+            raise DistributionNotFound(name) from error
+        self.project_name = self._distribution.metadata['Name']
+        self.version = self._distribution.version
+
+    @property
+    def location(self) -> str:
+        """The folder the packages of the distribution lie in."""
+        return str(self._distribution.locate_file(''))
+
+    def has_metadata(self, name: str) -> bool:
+        """Whether the metadata folder has a file of this name."""
+        return self._distribution.read_text(name) is not None
+
+    def get_metadata(self, name: str) -> str:
+        """The text of a file of the metadata folder."""
+        text = self._distribution.read_text(name)
+        if text is None:
+            raise FileNotFoundError(f'{self.project_name} has no metadata file {name}')
+        return text
+
+
+def get_distribution(dist: str) -> Distribution:
+    """Looks an installed distribution up by its name."""
+    return Distribution(dist)

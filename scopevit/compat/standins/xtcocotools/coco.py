@@ -1,0 +1,5 @@
+"""Loaded as ``xtcocotools.coco``."""
+
+from pycocotools.coco import COCO
+
+__all__ = ['COCO']
