@@ -23,7 +23,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-import scopevit  # noqa: F401  its adaptations come before the libraries
+from scopevit.errors import InputError  # importing scopevit comes before the libraries
 
 from mmpretrain.evaluation import Accuracy  # isort: skip
 from mmseg.evaluation import IoUMetric  # isort: skip
@@ -34,7 +34,7 @@ MAX_DETECTIONS = 1000  # an image and class, as mmdet's CocoMetric allows
 KEYPOINT_DETECTIONS = 20  # COCO's own limit
 
 
-class MissingData(Exception):
+class MissingData(InputError):
     """One line for the user: which file of the demo data is missing."""
 
 
