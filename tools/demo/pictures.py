@@ -191,3 +191,17 @@ def draw_rows(rows: list[list[np.ndarray]], classes: tuple[str, ...], out: Path)
     handles = [Line2D([], [], color=c, linewidth=5) for c in NUCLEI_COLORS]
     figure.legend(handles, classes, loc='outside lower center', ncols=len(classes), frameon=False)
     figure.savefig(out)
+
+
+def draw_overview(paths: list[Path], out: Path) -> None:
+    """Draws the tasks' pictures side by side, two a row."""
+    columns = min(len(paths), 2)
+    rows = -(-len(paths) // columns)
+    figure = Figure(figsize=(7 * columns, 5.2 * rows), dpi=DPI, layout='constrained')
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells:
+        axes.axis('off')
+    for axes, path in zip(cells, paths):
+        axes.imshow(read_image(path))
+        axes.set_title(path.stem)
+    figure.savefig(out)

@@ -233,6 +233,8 @@ def run_task(task: Task, out: Path, options: list[str], progress: Progress) -> d
     options = list(options)
     if task.backbone_from:
         checkpoint = best_checkpoint(out / task.backbone_from)
+        if checkpoint is None:
+            raise InputError(f'no checkpoint in {out / task.backbone_from}; delete the folder')
         options += [
             'model.backbone.init_cfg.type=Pretrained',
             f'model.backbone.init_cfg.checkpoint={checkpoint}',
@@ -300,7 +302,8 @@ def make_table(results: dict[str, dict]) -> str:
 
 
 def write_readme(out: Path, results: dict[str, dict]) -> None:
-    """Writes README.md with the table and the pictures."""
+    """Writes README.md with the table and the pictures, and one picture of all of them."""
+    pictures.draw_overview([out / r['picture'] for r in results.values()], out / 'overview.png')
     parts = [
         '# The demo: ScopeViT-xtiny on four tasks',
         'Made by `make demo`. The numbers are those of small held-out sets (data/demo/README.md '
