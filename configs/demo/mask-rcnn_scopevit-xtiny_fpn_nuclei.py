@@ -105,8 +105,8 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-max_epochs = 12
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=4)
+max_epochs = 20
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -134,7 +134,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
         type='CheckpointHook',
-        interval=4,
+        interval=5,
         max_keep_ckpts=1,
         save_best='coco/bbox_mAP_50',
         rule='greater',

@@ -22,7 +22,7 @@ RUN = ROOT / 'tools' / 'demo' / 'run.py'
 FEW_IMAGES = [
     'train_dataloader.dataset.indices=8',
     'train_dataloader.batch_size=4',
-    'val_dataloader.dataset.indices=3',
+    'val_dataloader.dataset.indices=4',
 ]
 # How long a run is, and how often it is checked, once and then again for longer.
 BY_EPOCH = 'train_cfg.max_epochs={n} train_cfg.val_interval=1 default_hooks.checkpoint.interval=1'

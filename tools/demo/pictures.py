@@ -52,7 +52,7 @@ def draw_classification(predictions: Path, data_root: Path, out: Path) -> None:
         axes.imshow(image, cmap='gray_r')
         title = FASHION_CLASSES[predicted]
         if predicted != truth:
-            title += f'\nis a {FASHION_CLASSES[truth]}'
+            title += f'\n(true: {FASHION_CLASSES[truth]})'
         axes.set_title(title, fontsize=8, color='black' if predicted == truth else 'red')
         axes.axis('off')
     figure.suptitle('Prediction; in red where it is wrong, with the ground truth', fontsize=10)
@@ -68,13 +68,10 @@ def read_idx_images(path: Path) -> np.ndarray:
 
 
 def draw_segmentation(predictions: Path, data_root: Path, out: Path) -> None:
-    """Draws three held-out tiles: image, truth, prediction."""
-    results = spread(load(predictions))
+    """Draws a held-out tile a class: image, truth, prediction."""
     rows = []
-    for result in results:
-        path = Path(result['img_path'])
-        image = read_image(path)
-        truth = cv2.imread(str(data_root / 'masks/val' / f'{path.stem}.png'), cv2.IMREAD_UNCHANGED)
+    for result, truth in one_a_class(load(predictions), data_root):
+        image = read_image(result['img_path'])
         predicted = np.asarray(result['pred_sem_seg']['data']).squeeze()
         rows.append([image, tint(image, truth), tint(image, predicted)])
     draw_rows(rows, NUCLEI_CLASSES, out)
@@ -88,11 +85,11 @@ def tint(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def draw_detection(predictions: Path, data_root: Path, out: Path) -> None:
-    """Draws three held-out tiles: image, true outlines, found boxes and outlines."""
+    """Draws a held-out tile a class: image, true boxes and outlines, found ones."""
     coco = json.loads((data_root / 'annotations/instances_val.json').read_text())
     by_name = {image['file_name']: image['id'] for image in coco['images']}
     rows = []
-    for result in spread(load(predictions)):
+    for result, _ in one_a_class(load(predictions), data_root):
         image = read_image(result['img_path'])
         image_id = by_name[Path(result['img_path']).name]
         true = [a for a in coco['annotations'] if a['image_id'] == image_id]
@@ -168,9 +165,21 @@ def draw_skeleton(axes: Axes, keypoints: np.ndarray, scores: np.ndarray) -> None
     axes.scatter(*keypoints[sure].T, s=6, color='white', zorder=3)
 
 
-def spread(results: list, count: int = 3) -> list:
-    """Returns `count` results, spread evenly."""
-    return [results[i] for i in np.linspace(0, len(results) - 1, count).round().astype(int)]
+def one_a_class(results: list[dict], data_root: Path) -> list[tuple[dict, np.ndarray]]:
+    """Chooses for each class the tile that truly has most of it; with its labels (H, W)."""
+    labels = {}
+    for path in sorted({result['img_path'] for result in results}):
+        mask = data_root / 'masks' / 'val' / f'{Path(path).stem}.png'
+        labels[path] = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+    by_path = {result['img_path']: result for result in results}
+    chosen = []
+    for label in range(1, len(NUCLEI_CLASSES) + 1):
+        path = max(
+            (path for path in labels if path not in chosen),
+            key=lambda path: np.count_nonzero(labels[path] == label),
+        )
+        chosen.append(path)
+    return [(by_path[path], labels[path]) for path in chosen]
 
 
 def read_image(path: str | Path) -> np.ndarray:

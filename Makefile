@@ -1,0 +1,53 @@
+# PYTHON=/path/to/python uses an environment that is already complete, and installs nothing into it.
+# Without it, everything happens in .venv, which is set up again when requirements/ or setup.py change.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test lint clean check
+
+WORKERS ?= 2
+
+# So that the code here is the code that runs, whatever is installed.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+setup demo test: roles = runtime nodeps tasks
+setup test: roles += tests
+setup lint: roles += dev
+
+ifdef PYTHON
+ready := check
+else
+PYTHON := .venv/bin/python
+ready := .venv/.complete
+endif
+
+help:
+	@echo 'make setup            install everything into .venv'
+	@echo 'make demo [TASK=...]  train, test and draw four tasks on the images in data/demo'
+	@echo 'make test [ARGS=...]  run the tests; ARGS go to pytest'
+	@echo 'make lint             check style and formatting'
+	@echo 'make clean            remove caches and build leftovers; .venv and work_dirs stay'
+
+setup: $(ready)
+
+demo: $(ready)
+	"$(PYTHON)" tools/demo/run.py $(if $(TASK),--task $(TASK))
+
+# One thread a worker: more than there are cores slow one another down.
+test: $(ready)
+	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) $(ARGS)
+
+lint: $(ready)
+	"$(PYTHON)" -m ruff check
+	"$(PYTHON)" -m ruff format --check
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+# Touched by the script when it is done, so what was interrupted does not count.
+.venv/.complete: $(wildcard requirements/*.txt) setup.py tools/install.sh
+	tools/install.sh
+
+check:
+	@tools/install.sh --check "$(PYTHON)" $(roles)

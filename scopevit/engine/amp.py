@@ -1,0 +1,36 @@
+"""Mixed precision where mmengine's AmpOptimWrapper, which needs a GPU, is not to be had."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+from torch import Tensor, nn
+
+
+@OPTIM_WRAPPERS.register_module()
+class CPUAmpOptimWrapper(OptimWrapper):
+    """OptimWrapper under which the backbone runs in bfloat16 where it may, on the CPU.
+
+    bfloat16 has the range of float32, so the loss is not scaled as it is for float16, which is slow
+    on CPUs. The heads stay in float32: some hand their outputs to numpy, which has no bfloat16.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        backbone = (model.module if is_model_wrapper(model) else model).backbone
+        forward = backbone.forward
+
+        def forward_in_bfloat16(x: Tensor) -> tuple[Tensor, ...]:
+            with torch.autocast('cpu', dtype=torch.bfloat16):
+                outs = forward(x)
+            return tuple(out.float() for out in outs)
+
+        backbone.forward = forward_in_bfloat16
+        try:
+            with super().optim_context(model):
+                yield
+        finally:
+            del backbone.forward  # the class's method shows again

@@ -1,0 +1,162 @@
+"""From a config file and the command line to the config of a run."""
+
+import inspect
+import sys
+import traceback
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import Runner
+
+from scopevit.engine.amp import CPUAmpOptimWrapper
+from scopevit.engine.libraries import Library, missing_module
+from scopevit.errors import InputError
+
+
+def load_config(
+    path: str | Path, options: dict | None = None, work_dir: str | None = None
+) -> Config:
+    """Reads a config file and changes what the command line says.
+
+    Args:
+        path (str | Path): Config file.
+        options (dict | None): Values by dotted key, as in `--cfg-options`.
+        work_dir (str | None): Folder for results; by default that of the config, or
+            `work_dirs/<stem of the config>`.
+
+    Raises:
+        InputError: If the file is missing, has errors, or an option fits nowhere.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f'config not found: {path}')
+    cfg = read_config(path)
+    merge_options(cfg, options or {})
+    if work_dir is not None or cfg.get('work_dir') is None:
+        cfg.work_dir = work_dir or f'work_dirs/{path.stem}'
+    return cfg
+
+
+def read_config(path: Path) -> Config:
+    """Reads a config file and those it inherits from.
+
+    Raises:
+        InputError: If one of them is missing or has an error; the message names it and the line.
+    """
+    try:
+        return Config.fromfile(path)
+    except SyntaxError as error:
+        raise InputError(f'{failed_file(error) or path}:{error.lineno}: {error.msg}') from error
+    except ModuleNotFoundError as error:
+        raise missing_module(error) from error
+    except ImportError as error:
+        raise InputError(f'{path}: custom_imports: {root_cause(error)}') from error
+    # Whatever the code in a config may raise, and mmengine about what it inherits.
+    except (ArithmeticError, AttributeError, LookupError, NameError, OSError, RuntimeError,
+            TypeError, ValueError) as error:  # fmt: skip
+        line = failed_line(error, path)
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise InputError(f'{line or path}: {type(error).__name__}: {message}') from error
+
+
+def failed_file(error: SyntaxError) -> str | None:
+    """Returns the config that mmengine was parsing, perhaps one that another inherits from."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [frame.f_locals['filename'] for frame in frames if 'filename' in frame.f_locals]
+    return next((str(Path(name)) for name in reversed(names) if str(name).endswith('.py')), None)
+
+
+def failed_line(error: Exception, path: Path) -> str | None:
+    """Returns file and line of a config whose code raised an error."""
+    frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+    # mmengine compiles a config under its own name, which no imported module has.
+    if frame.f_globals.get('__name__') in sys.modules:
+        return None
+    return f'{frame.f_code.co_filename}:{line}'
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Returns the error at the start of a chain of causes."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def merge_options(cfg: Config, options: dict) -> None:
+    """Merges `--cfg-options` into `cfg`.
+
+    Raises:
+        InputError: If the first name of a key is none of the config's or the Runner's, or the
+            rest of it does not fit the values that are there.
+    """
+    allowed = set(cfg) | set(inspect.signature(Runner).parameters)
+    for key in options:
+        if key.partition('.')[0] not in allowed:
+            raise InputError(
+                f'--cfg-options {key}: {cfg.filename} has no {key.partition(".")[0]!r}'
+            )
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f'--cfg-options {" ".join(options)}: {error}') from error
+
+
+def enable_amp(cfg: Config) -> None:
+    """Trains in mixed precision: float16 with loss scaling, or on the CPU a bfloat16 backbone."""
+    asked = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if asked not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise InputError(f'--amp: {cfg.filename} has an optim_wrapper of type {asked!r}')
+    if get_device() == 'cpu':
+        for key in ('dtype', 'loss_scale', 'use_fsdp'):
+            cfg.optim_wrapper.pop(key, None)
+        cfg.optim_wrapper.type = CPUAmpOptimWrapper.__name__
+    else:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Lets the Runner scale the learning rate to the batch size."""
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise InputError(f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size')
+    cfg.auto_scale_lr.enable = True
+
+
+def disable_validation(cfg: Config) -> None:
+    """Leaves validation out of a training."""
+    for key in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+        cfg[key] = None
+
+
+def enable_tta(cfg: Config) -> None:
+    """Wraps the model and replaces the test pipeline by those of test time augmentation."""
+    missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+    if missing:
+        raise InputError(f'--tta: {cfg.filename} has no {" and no ".join(missing)}')
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
+
+
+def enable_drawing(cfg: Config, library: Library, show: bool, show_dir: str | None) -> None:
+    """Switches the library's visualization hook on, to windows or to files in `show_dir`."""
+    cfg.visualizer = dict(
+        cfg.get('visualizer') or dict(vis_backends=[dict(type='LocalVisBackend')])
+    )
+    cfg.visualizer.setdefault('type', library.visualizer)
+    hooks = cfg.setdefault('default_hooks', {})
+    hooks.visualization = dict(hooks.get('visualization') or {}, **library.visualization, show=show)
+    if show_dir:
+        cfg.merge_from_dict({library.show_dir_key: str(Path(show_dir).absolute())})
+
+
+def dump_predictions(cfg: Config, library: Library, out: str) -> None:
+    """Lets a test write its predictions, as the library's data samples, to a pickle file."""
+    if not out.endswith(('.pkl', '.pickle')):
+        raise InputError(f'--out must end in .pkl or .pickle, not {out}')
+    metrics = cfg.test_evaluator
+    metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
+    cfg.test_evaluator = [*metrics, dict(type=library.dump_metric, out_file_path=out)]

@@ -1,0 +1,286 @@
+"""Checks of data sets: of their files before a run starts, and of what was loaded from them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.registry import DATASETS
+from torch import nn
+
+from scopevit.errors import InputError
+
+
+def check_dataset_files(cfg: dict, key: str, scope: str) -> None:
+    """Checks that the files a data set names are there, and that its classes are those of its file.
+
+    Args:
+        cfg (dict): Config of a data set, perhaps a wrapper of others.
+        key (str): Where it is in the config, for messages.
+        scope (str): Library whose data set types are meant.
+
+    Raises:
+        InputError: If a file or folder is missing, an annotation file is not JSON, or its
+            categories are not the classes of the data set.
+    """
+    for leaf in leaf_configs(cfg):
+        if leaf.get('backend_args') and leaf['backend_args'].get('backend', 'local') != 'local':
+            continue  # files on a server; missing ones are reported when they are read
+        root = leaf.get('data_root') or ''
+        prefix = leaf.get('data_prefix') or {}
+        folders = {'data_prefix': prefix} if isinstance(prefix, str) else prefix
+        if isinstance(root, str) and root and not Path(root).is_dir():
+            raise InputError(f'folder not found: {root} ({key}.data_root)')
+        for name, folder in folders.items():
+            if isinstance(folder, str) and folder and not Path(root, folder).is_dir():
+                raise InputError(f'folder not found: {Path(root, folder)} ({key}, {name})')
+        for name in ('ann_file', 'bbox_file'):
+            path = leaf.get(name)
+            if isinstance(path, str) and path:
+                # A box file is joined to no root.
+                path = Path(root, path) if name == 'ann_file' else Path(path)
+                check_annotation_file(path, f'{key}.{name}', leaf, scope)
+
+
+def check_evaluator_files(cfg: dict | list, key: str) -> None:
+    """Checks the annotation files that metrics name."""
+    for metric in cfg if isinstance(cfg, (list, tuple)) else [cfg]:
+        path = metric.get('ann_file')
+        if isinstance(path, str) and path:
+            check_annotation_file(Path(path), f'{key}.ann_file')
+
+
+def check_annotation_file(
+    path: Path, key: str, dataset_cfg: dict | None = None, scope: str | None = None
+) -> None:
+    """Checks that an annotation file is there and, where it is COCO's, agrees with the classes."""
+    if not path.exists():
+        raise InputError(f'annotation file not found: {path} ({key})')
+    if path.suffix != '.json':
+        return
+    try:
+        content = json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f'not JSON: {path} ({key}): {error}') from error
+    classes = dataset_classes(dataset_cfg, scope) if dataset_cfg else []
+    # Test sets that are evaluated elsewhere come without annotations.
+    missing = [key for key in ('images', 'categories') if key not in content]
+    if missing and classes and 'data_list' not in content:
+        raise InputError(f'not COCO annotations, no {", ".join(missing)}: {path} ({key})')
+    if missing:
+        return  # another format, which its library reads
+    annotations = content.get('annotations', [])
+    lengths = {len(a['keypoints']) for a in annotations if 'keypoints' in a}
+    if len(lengths) > 1 or any(length % 3 for length in lengths):
+        raise InputError(
+            f'keypoint lists must have one length, 3 x keypoints, not {sorted(lengths)}: {path}'
+        )
+    if classes:
+        check_categories(content, classes, dataset_cfg, path)
+
+
+def check_categories(content: dict, classes: list[str], dataset_cfg: dict, path: Path) -> None:
+    """Checks both ways that annotated categories are classes, since mmdet drops all others.
+
+    Categories that shall be left out are named in `metainfo=dict(ignored_categories=(...))`.
+    """
+    names = {category['id']: category['name'] for category in content['categories']}
+    used = {annotation.get('category_id') for annotation in content.get('annotations', [])}
+    unknown = used - set(names)
+    if unknown:
+        raise InputError(f'category_id of an annotation is none of categories, {unknown}: {path}')
+    absent = [name for name in classes if name not in names.values()]
+    if absent:
+        raise InputError(
+            f'classes without a category: {", ".join(absent)}; '
+            f'{path} has {", ".join(names.values())}'
+        )
+    ignored = (dataset_cfg.get('metainfo') or {}).get('ignored_categories', ())
+    others = [names[i] for i in sorted(used) if names[i] not in (*classes, *ignored)]
+    if others:
+        raise InputError(
+            f'annotated categories that are not among the classes: {", ".join(others)}: {path}; '
+            'add them to metainfo.classes of the data set, or to metainfo.ignored_categories'
+        )
+
+
+def leaf_configs(cfg: dict) -> Iterator[dict]:
+    """Yields the configs of the data sets that wrappers hold, or the one given."""
+    if 'datasets' in cfg:
+        for child in cfg['datasets']:
+            yield from leaf_configs(child)
+    elif 'dataset' in cfg:
+        yield from leaf_configs(cfg['dataset'])
+    else:
+        yield cfg
+
+
+def all_datasets(dataset: object) -> Iterator[object]:
+    """Yields a data set and, where it wraps others, those."""
+    yield dataset
+    for child in getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)]):
+        if child is not None:
+            yield from all_datasets(child)
+
+
+def dataset_classes(cfg: dict, scope: str) -> list[str]:
+    """Returns the classes of a data set by its config or its type; none where they are unknown."""
+    metainfo = cfg.get('metainfo') or {}
+    if 'classes' not in metainfo:
+        dataset_type = cfg.get('type')
+        if isinstance(dataset_type, str):
+            with DATASETS.switch_scope_and_registry(scope) as registry:
+                dataset_type = registry.get(dataset_type)
+        metainfo = getattr(dataset_type, 'METAINFO', {})
+    classes = metainfo.get('classes') or ()
+    # A string is the name of a file of names, which the library reads.
+    return [] if isinstance(classes, str) else list(classes)
+
+
+def check_dataset(dataset: object, model: nn.Module, key: str) -> None:
+    """Checks that a loaded data set fits the model, and lets loading errors name their file.
+
+    Args:
+        dataset (object): Data set as the library built it; its pipeline is changed in place.
+        model (nn.Module): Model without wrappers.
+        key (str): Where it is in the config, for messages.
+
+    Raises:
+        InputError: If the number of classes or keypoints differs from a head's, or a label is out
+            of range.
+    """
+    # A wrapper may convert what its parts hold, so its own description counts.
+    metainfo = getattr(dataset, 'metainfo', {})
+    classes = metainfo.get('classes') or ()
+    for name, count in class_counts(model).items():
+        if classes and len(classes) != count:
+            raise InputError(
+                f'{key} has {len(classes)} classes ({", ".join(classes[:5])}'
+                f'{", ..." if len(classes) > 5 else ""}), but {name}.num_classes is {count}'
+            )
+    check_keypoint_channels(metainfo.get('num_keypoints'), model, key)
+    for part in all_datasets(dataset):
+        for count in class_counts(model).values():
+            check_labels(part, count, key)
+        check_first_keypoints(part, key)
+        ignore_index = getattr(part, 'ignore_index', None)  # only of label maps
+        num_classes = None if ignore_index is None else len(classes)
+        wrap_loading(getattr(part, 'pipeline', None), num_classes, ignore_index)
+
+
+def class_counts(model: nn.Module) -> dict[str, int]:
+    """Returns `num_classes` of every head by its name.
+
+    Region proposals know only objects, and a semantic head beside boxes only stuff.
+    """
+    return {
+        name: module.num_classes
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, 'num_classes', None), int)
+        and name.split('.')[0].endswith('head')
+        and not name.endswith(('rpn_head', 'semantic_head'))
+    }
+
+
+def check_labels(dataset: object, num_classes: int, key: str) -> None:
+    """Checks the labels of a classification set that come from an annotation file."""
+    if not getattr(dataset, 'ann_file', '') or not hasattr(dataset, 'get_gt_labels'):
+        return  # labels by folder are in range by construction
+    labels = [np.ravel(dataset.get_data_info(i)['gt_label']) for i in range(len(dataset))]
+    for i, label in enumerate(labels):
+        if label.size and not 0 <= label.min() <= label.max() < num_classes:
+            path = dataset.get_data_info(i).get('img_path', f'sample {i}')
+            raise InputError(
+                f'label {label.tolist()} of {path} is not from 0 to {num_classes - 1}: '
+                f'{dataset.ann_file} ({key})'
+            )
+
+
+def check_keypoint_channels(num_keypoints: int | None, model: nn.Module, key: str) -> None:
+    """Checks that a head predicts the keypoints of a data set."""
+    channels = getattr(getattr(model, 'head', None), 'out_channels', None)
+    if num_keypoints is None or not isinstance(channels, int):
+        return
+    # Some codecs predict two offsets beside each heatmap.
+    if channels not in (num_keypoints, 3 * num_keypoints):
+        raise InputError(
+            f'{key} has {num_keypoints} keypoints a person, but head.out_channels is {channels}'
+        )
+
+
+def check_first_keypoints(dataset: object, key: str) -> None:
+    """Checks the first person of a pose data set; all have as many, see `check_annotation_file`."""
+    expected = getattr(dataset, 'metainfo', {}).get('num_keypoints')
+    if expected is None or not hasattr(dataset, 'get_data_info') or not len(dataset):
+        return
+    info = dataset.get_data_info(0)
+    if 'keypoints' in info and info['keypoints'].shape[1] != expected:
+        raise InputError(
+            f'{info["keypoints"].shape[1]} keypoints a person in {dataset.ann_file}, '
+            f'but the metainfo of {key} lists {expected}'
+        )
+
+
+def wrap_loading(pipeline: object, num_classes: int | None, ignore_index: int | None) -> None:
+    """Wraps the loading transforms of a pipeline, in place, in `CheckedLoading`."""
+    for steps in (getattr(pipeline, 'transforms', []), *getattr(pipeline, 'subroutines', [])):
+        if not isinstance(steps, list):
+            wrap_loading(steps, num_classes, ignore_index)
+            continue
+        for i, step in enumerate(steps):
+            if type(step).__name__.startswith('Load'):
+                steps[i] = CheckedLoading(step, num_classes, ignore_index)
+            elif hasattr(step, 'transforms') or hasattr(step, 'subroutines'):
+                wrap_loading(step, num_classes, ignore_index)
+
+
+class CheckedLoading:
+    """A loading transform whose errors name the file, and whose label maps are checked.
+
+    Args:
+        transform (object): Transform that reads an image or annotations.
+        num_classes (int | None): Labels of a map must be below, where given. The libraries count
+            higher ones as nothing when they evaluate.
+        ignore_index (int | None): The label that may be higher.
+    """
+
+    def __init__(
+        self, transform: object, num_classes: int | None = None, ignore_index: int | None = None
+    ) -> None:
+        self.transform = transform
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+
+    def __call__(self, results: dict) -> dict | None:
+        try:
+            loaded = self.transform(results)
+        except (OSError, AssertionError, ValueError, cv2.error) as error:
+            path = getattr(error, 'filename', None) or self.path_of(results)
+            raise InputError(f'cannot load {path}: {error}') from error
+        if loaded is not None and self.num_classes and loaded.get('gt_seg_map') is not None:
+            self.check_map(loaded)
+        return loaded
+
+    def path_of(self, results: dict) -> str | None:
+        """Returns the file that the transform reads."""
+        reads_map = 'Annotation' in type(self.transform).__name__ and results.get('seg_map_path')
+        return results['seg_map_path'] if reads_map else results.get('img_path')
+
+    def check_map(self, results: dict) -> None:
+        """Checks a label map, (H, W)."""
+        labels, path = results['gt_seg_map'], results.get('seg_map_path')
+        if 'ori_shape' in results and labels.shape[:2] != tuple(results['ori_shape']):
+            raise InputError(
+                f'{path} is {labels.shape[0]}x{labels.shape[1]} pixels (height x width), its image '
+                f'{results["ori_shape"][0]}x{results["ori_shape"][1]}'
+            )
+        wrong = labels[(labels >= self.num_classes) & (labels != self.ignore_index)]
+        if wrong.size:
+            raise InputError(
+                f'label {wrong.max()} in {path}: the data set has {self.num_classes} classes, '
+                f'labels 0 to {self.num_classes - 1} and {self.ignore_index} for ignored pixels'
+            )
+
+    def __repr__(self) -> str:
+        return repr(self.transform)

@@ -1,0 +1,57 @@
+"""Which errors of the libraries mean that the user's input is wrong, and what to say then."""
+
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from scopevit.engine.libraries import missing_module
+from scopevit.errors import InputError
+
+WRONG_ARGUMENTS = re.compile(r'\.__init__\(\) (got an unexpected keyword|missing \d+ required)')
+
+
+@contextmanager
+def input_errors(source: str) -> Iterator[None]:
+    """Turns the errors that `explain` knows into `InputError`; the others pass as they are.
+
+    Args:
+        source (str): The config, for messages.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(explain(error, source) or str(error)) from error
+    except ModuleNotFoundError as error:
+        raise missing_module(error) from error
+    except (TypeError, ValueError, KeyError, OSError) as error:
+        message = explain(error, source)
+        if message is None:
+            raise
+        raise InputError(message) from error
+
+
+def explain(error: Exception, source: str) -> str | None:
+    """Returns a line for an error that bad input causes, None for any other.
+
+    Args:
+        error (Exception): What was raised while a config was built or run.
+        source (str): The config, for messages.
+    """
+    message = str(error.args[0] if error.args else error)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    raised_in = frames[-1].f_globals.get('__name__', '')
+    if isinstance(error, InputError):
+        # A process that loads data sends the whole traceback as the message.
+        return message.rpartition(f'{InputError.__module__}.{InputError.__name__}: ')[2]
+    if isinstance(error, OSError):
+        return str(error) if error.errno is not None else None
+    if isinstance(error, KeyError):
+        # "X is not in the Y registry. Please check ..."
+        from_registry = raised_in == 'mmengine.registry.build_functions'
+        return f'{source}: {message.split(". ")[0]}' if from_registry else None
+    builds = any(frame.f_code.co_name in ('build_from_cfg', 'build_dataloader') for frame in frames)
+    if builds and WRONG_ARGUMENTS.search(message):
+        return f'{source}: {message}'
+    # The backbone checks its own arguments and images.
+    return f'{source}: {message}' if raised_in.startswith('scopevit.models') else None

@@ -1,0 +1,110 @@
+"""mmengine's Runner, with checks before the first iteration and checkpoints written whole."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import BaseLoop, Priority, Runner
+from torch import nn
+
+from scopevit.engine.data import check_dataset
+from scopevit.errors import InputError
+
+
+class LateRemovalCheckpointHook(CheckpointHook):
+    """CheckpointHook that removes an old checkpoint after it wrote the new one, not before.
+
+    With `max_keep_ckpts=1`, a training that was killed in between would have none to go on from.
+    """
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        keep = self.max_keep_ckpts
+        if keep <= 0:
+            return super()._save_checkpoint_with_step(runner, step, meta)
+        outdated = None
+        if not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step:
+            if len(self.keep_ckpt_ids) == keep:
+                outdated = self.keep_ckpt_ids.popleft()
+            self.keep_ckpt_ids.append(step)
+            # The checkpoint holds this list, for the training that goes on from it.
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        self.max_keep_ckpts = -1  # removes none
+        try:
+            super()._save_checkpoint_with_step(runner, step, meta)
+        finally:
+            self.max_keep_ckpts = keep
+        if outdated is not None and is_main_process():
+            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+
+
+class CheckedRunner(Runner):
+    """A Runner that finds data which does not fit the model before it changes the work dir.
+
+    It takes what mmengine's takes; the libraries' own tools run the same configs without it.
+    """
+
+    _wrote_config = False
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        return self._build_checked(super().build_train_loop, loop, 'train_dataloader')
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        return self._build_checked(super().build_val_loop, loop, 'val_dataloader')
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        return self._build_checked(super().build_test_loop, loop, 'test_dataloader')
+
+    def _build_checked(
+        self, build: Callable[[BaseLoop | dict], BaseLoop], loop: BaseLoop | dict, key: str
+    ) -> BaseLoop:
+        try:
+            loop = build(loop)
+        except (AssertionError, ValueError) as error:
+            # What mmengine's BaseDataset says when nothing was found, or nothing was left.
+            if 'need at least one array to concatenate' in str(error):
+                raise InputError(f'{key}.dataset has no samples') from error
+            if isinstance(error, AssertionError) and str(error):
+                raise InputError(f'{key}: {error}') from error
+            raise
+        dataset = loop.dataloader.dataset
+        if not len(loop.dataloader):
+            raise InputError(
+                f'{key} has no batches: {len(dataset)} samples, drop_last and batch_size leave none'
+            )
+        check_dataset(dataset, unwrap_model(self.model), f'{key}.dataset')
+        return loop
+
+    def dump_config(self) -> None:
+        """Waits for `save_checkpoint`: the config in the work dir is that of the checkpoints."""
+
+    def register_hook(
+        self, hook: Hook | dict, priority: str | int | Priority | None = None
+    ) -> None:
+        """Registers a hook, for a CheckpointHook its safer variant; the config stays as it is."""
+        if isinstance(hook, dict) and hook.get('type') in ('CheckpointHook', CheckpointHook):
+            hook = dict(hook, type=LateRemovalCheckpointHook)
+        super().register_hook(hook, priority)
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Saves like mmengine's, under another name first: a file is whole or not there."""
+        if '://' in out_dir:
+            return super().save_checkpoint(out_dir, filename, *args, **kwargs)
+        part = f'{filename}.part'
+        super().save_checkpoint(out_dir, part, *args, **kwargs)
+        if is_main_process():
+            os.replace(Path(out_dir, part), Path(out_dir, filename))
+            if not self._wrote_config:
+                super().dump_config()
+                self._wrote_config = True
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """Returns the model inside of wrappers for several processes and for test time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model

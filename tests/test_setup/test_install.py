@@ -1,0 +1,191 @@
+"""The Makefile, tools/install.sh and .ci/run, on a Python that only pretends to install."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = ('Makefile', 'setup.py', 'requirements', 'tools/install.sh', '.ci/run')
+
+# Says what it was run with; makes virtual environments of itself.
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+    *sys.version_info\\ *) exit "${TOO_OLD:-0}" ;;
+    *'import ensurepip') exit "${NO_ENSUREPIP:-0}" ;;
+    *python%d*) echo python3.11-venv ;;
+    '- '*) ;;
+    '-m venv '*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    *) echo "ran $*"; case "$*" in *${FAIL_AT:-no such thing}*) exit 1 ;; esac ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The files of the set-up alone, with no .venv."""
+    folder = tmp_path / 'a clone'
+    for name in FILES:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target)
+        else:
+            shutil.copy(ROOT / name, target)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """A function that runs a command where `python3` is the fake and little else is on PATH."""
+    programs = tmp_path / 'bin'
+    programs.mkdir()
+    for name in ('bash', 'sh', 'cp', 'dirname', 'echo', 'env', 'make', 'mkdir', 'rm', 'touch'):
+        (programs / name).symlink_to(shutil.which(name))
+    # never root, so that nothing is installed on the machine
+    for name, text in (('python3', FAKE_PYTHON), ('id', '#!/bin/sh\necho 1000\n')):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+
+    def run(folder: Path, *command: object, **variables: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [str(part) for part in command],
+            cwd=folder,
+            env={'PATH': str(programs), **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def errors(result: subprocess.CompletedProcess) -> list[str]:
+    """What a failed make printed to stderr, but for its own line."""
+    assert result.returncode != 0
+    return [line for line in result.stderr.splitlines() if not line.startswith('make')]
+
+
+def test_help_comes_first(clone, run):
+    result = run(clone, 'make')
+    assert result.returncode == 0
+    for target in ('setup', 'demo', 'test', 'lint', 'clean'):
+        assert f'make {target}' in result.stdout
+
+
+def test_demo_and_test(clone, run):
+    assert 'ran tools/demo/run.py\n' in run(clone, 'make', 'demo').stdout
+    assert 'ran tools/demo/run.py --task pose\n' in run(clone, 'make', 'demo', 'TASK=pose').stdout
+    assert 'ran -m pytest -n 2 -x\n' in run(clone, 'make', 'test', 'ARGS=-x').stdout
+
+
+def test_set_up_once(clone, run):
+    first = run(clone, 'make', 'setup')
+    assert first.returncode == 0, first.stderr
+    pip = [line for line in first.stdout.splitlines() if line.startswith('ran -m pip')]
+    assert len(pip) == 3
+    assert all('--only-binary=:all:' in line for line in pip[:2])
+    assert all('--no-deps' in line for line in pip[1:])
+    assert pip[2].endswith(f'-e {clone}')
+    assert 'pip' not in run(clone, 'make', 'setup').stdout
+
+
+@pytest.mark.parametrize('name', ['setup.py', 'requirements/tasks.txt', 'requirements/new.txt'])
+def test_set_up_again_when_requirements_change(clone, run, name):
+    run(clone, 'make', 'setup')
+    stamp = clone / '.venv' / '.complete'
+    os.utime(stamp, (1, 1))
+    for path in clone.rglob('*'):
+        if '.venv' not in path.parts:
+            os.utime(path, (0, 0))
+    assert 'pip' not in run(clone, 'make', 'setup').stdout
+    (clone / name).touch()
+    assert 'pip' in run(clone, 'make', 'setup').stdout
+
+
+@pytest.mark.parametrize('step', ['runtime.txt', 'nodeps.txt', '-e'])
+def test_interrupted_set_up_does_not_count(clone, run, step):
+    result = run(clone, 'make', 'setup', FAIL_AT=step)
+    assert result.returncode != 0
+    assert not (clone / '.venv' / '.complete').exists()
+    half_there = clone / '.venv' / 'half_there'
+    half_there.touch()
+    assert 'ran -m pip' in run(clone, 'make', 'setup').stdout
+    assert not half_there.exists()
+
+
+def test_environment_made_by_hand_is_kept(clone, run):
+    python = clone / '.venv' / 'bin' / 'python'
+    python.parent.mkdir(parents=True)
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    (clone / '.venv' / 'mine').touch()
+    assert run(clone, 'make', 'setup').returncode == 0
+    assert (clone / '.venv' / 'mine').exists()
+
+
+def test_no_python(clone, run):
+    (line,) = errors(run(clone, 'make', 'setup', TOO_OLD='1'))
+    assert line.startswith('error: there is no python3 >= 3.10 on PATH')
+
+
+def test_no_ensurepip(clone, run):
+    result = run(clone, 'make', 'setup', NO_ENSUREPIP='1')
+    (line,) = errors(result)
+    assert line.endswith('run sudo apt-get install python3.11-venv')
+
+
+@pytest.mark.parametrize('target', ['setup', 'demo', 'test', 'lint'])
+def test_foreign_python_that_lacks_packages(target, tmp_path):
+    environment = tmp_path / 'environment'
+    venv.create(environment, symlinks=True)
+    python = environment / 'bin' / 'python'
+    before = sorted(environment.rglob('*'))
+    result = subprocess.run(
+        ['make', target],
+        cwd=ROOT,
+        env={'PATH': os.environ['PATH'], 'PYTHON': str(python)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    (line,) = errors(result)
+    lacks = 'pre-commit, ruff' if target == 'lint' else 'torch, torchvision, numpy'
+    assert line.startswith(f'error: {python} lacks {lacks}')
+    assert f'run tools/install.sh {python}' in line
+    assert (' pytest,' in line) == (target in ('setup', 'test'))
+    assert sorted(environment.rglob('*')) == before
+
+
+def test_foreign_python_that_is_none(clone, run):
+    (line,) = errors(run(clone, 'make', 'demo', 'PYTHON=/no/such/python'))
+    assert line == 'error: there is no Python at /no/such/python'
+    (line,) = errors(run(clone, 'make', 'demo', 'PYTHON=python3', TOO_OLD='1'))
+    assert line == 'error: python3 is no Python >= 3.10'
+
+
+def test_complete_foreign_python_is_used_as_it_is(clone, run):
+    result = run(clone, 'make', 'test', PYTHON='python3')
+    assert result.stdout.splitlines()[-1] == 'ran -m pytest -n 2'
+    assert 'pip' not in result.stdout
+    assert not (clone / '.venv').exists()
+
+
+def test_this_python_is_complete():
+    roles = ('runtime', 'nodeps', 'tasks', 'tests')
+    command = [ROOT / 'tools' / 'install.sh', '--check', sys.executable, *roles]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, '')
+
+
+@pytest.mark.parametrize('flags', ['', 'n', '-j8'])
+def test_ci_run(clone, run, flags):
+    result = run(clone, clone / '.ci' / 'run', CI='true', MAKEFLAGS=flags)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == 'ran -m pytest -n 2'
+    assert run(clone, clone / '.ci' / 'run', FAIL_AT='pytest').returncode != 0
