@@ -58,7 +58,8 @@ find_python() {
             return
         fi
     done
-    fail 'there is no python3 >= 3.10 on PATH: install one, or name one: make PYTHON=/path/to/python3'
+    fail 'there is no python3 >= 3.10 on PATH: install one,' \
+        'or use one that is elsewhere: /path/to/python3 -m venv .venv'
 }
 
 make_venv() {
@@ -74,10 +75,11 @@ make_venv() {
         if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
             fail "$base cannot make a virtual environment: run sudo apt-get install $package"
         fi
+        echo "installing $package, for $base to make a virtual environment"
         apt-get update -qq || true  # the lists that are there may do
         DEBIAN_FRONTEND=noninteractive \
             apt-get install -qq -y --no-install-recommends "$package" >/dev/null ||
-            fail "apt-get cannot install $package, which $base needs to make a virtual environment"
+            fail "$base cannot make a virtual environment, and apt-get cannot install $package"
     fi
     "$base" -m venv "$1"
 }

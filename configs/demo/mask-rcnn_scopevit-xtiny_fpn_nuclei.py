@@ -109,14 +109,7 @@ max_epochs = 20
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    paramwise_cfg=dict(
-        norm_decay_mult=0, bias_decay_mult=0, custom_keys=dict(gamma=dict(decay_mult=0))
-    ),
-    clip_grad=dict(max_norm=5.0),
-)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=True, end=1, convert_to_iter_based=True),
     dict(
@@ -129,9 +122,7 @@ param_scheduler = [
     ),
 ]
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=6),
-    param_scheduler=dict(type='ParamSchedulerHook'),
+    logger=dict(interval=6),
     checkpoint=dict(
         type='CheckpointHook',
         interval=5,
@@ -139,7 +130,6 @@ default_hooks = dict(
         save_best='coco/bbox_mAP_50',
         rule='greater',
     ),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
 visualizer = dict(type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])

@@ -87,14 +87,7 @@ max_epochs = 60
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=20)
 val_cfg = dict()
 test_cfg = dict()
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
-    paramwise_cfg=dict(
-        norm_decay_mult=0, bias_decay_mult=0, custom_keys=dict(gamma=dict(decay_mult=0))
-    ),
-    clip_grad=dict(max_norm=1.0),
-)
+optim_wrapper = dict(optimizer=dict(weight_decay=0.01), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=True, end=3, convert_to_iter_based=True),
     dict(
@@ -107,13 +100,10 @@ param_scheduler = [
     ),
 ]
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=6),
-    param_scheduler=dict(type='ParamSchedulerHook'),
+    logger=dict(interval=6),
     checkpoint=dict(
         type='CheckpointHook', interval=20, max_keep_ckpts=1, save_best='coco/AP', rule='greater'
     ),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='PoseVisualizationHook', enable=False),
 )
 visualizer = dict(type='PoseLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])

@@ -91,7 +91,7 @@ def run(model, image):
     return stages, logits, gradient
 
 
-def check(case, stages, logits, gradient, tolerance):
+def check_case(case, stages, logits, gradient, tolerance):
     golden = np.load(GOLDEN_DIR / f'{case}.npz')
     assert len(stages) == 4
     for i, stage in enumerate(stages):
@@ -107,9 +107,9 @@ def test_golden_case(case, classifiers):
     model, image = classifiers[arch], golden_image(shape)
     relu_inputs = []
     with recorded_relu_inputs(model.double(), relu_inputs):
-        check(case, *run(model, image.double()), TOLERANCES[torch.float64])
+        check_case(case, *run(model, image.double()), TOLERANCES[torch.float64])
     with settled_relu_signs(model.float(), relu_inputs):
-        check(case, *run(model, image), TOLERANCES[torch.float32])
+        check_case(case, *run(model, image), TOLERANCES[torch.float32])
 
 
 def test_all_cases_are_here():
