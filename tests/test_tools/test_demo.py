@@ -108,7 +108,8 @@ def test_recipe_trains_tests_and_goes_on(task, tmp_path):
     assert done.returncode == 0 and 'starting' not in done.stdout
 
 
-def test_interrupted_demo_goes_on(tmp_path):
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_demo_goes_on(stop, tmp_path):
     out = tmp_path / 'demo'
     process = subprocess.Popen(
         command('pose', out, 40), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -116,11 +117,14 @@ def test_interrupted_demo_goes_on(tmp_path):
     deadline = time.monotonic() + 120
     while not (out / 'pose' / 'last_checkpoint').is_file() and time.monotonic() < deadline:
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stdout + stderr
     assert 'the same command goes on from here' in stderr and 'Traceback' not in stderr
     assert not (out / 'pose' / 'result.json').exists()
+    log = (out / 'pose' / 'train.log').read_bytes()
+    time.sleep(2)
+    assert (out / 'pose' / 'train.log').read_bytes() == log  # the training has stopped, too
     reached = int(re.search(r'epoch_(\d+)', (out / 'pose' / 'last_checkpoint').read_text())[1])
 
     done = subprocess.run(command('pose', out, reached + 1), capture_output=True, text=True)

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -363,6 +364,8 @@ def main() -> int:
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='as in tools/train.py'
     )
     args = parser.parse_args()
+    # So that a kill, like Ctrl-C, ends the training that runs in a process of its own.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         demo(args.task or None, args.out, args.cfg_options)
     except (InputError, baselines.MissingData) as error:
