@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from scopevit import ScopeViT
 from scopevit.engine import cli, config, data, libraries, runner, weights
 from scopevit.engine.amp import CPUAmpOptimWrapper
 from scopevit.engine.explain import input_errors
@@ -165,3 +166,13 @@ def test_amp_on_the_cpu_runs_the_backbone_in_bfloat16():
 def test_unwrapping_a_model():
     model = nn.Identity()
     assert runner.unwrap_model(model) is model
+
+
+def test_fewer_stages_take_what_they_have_of_a_file(tmp_path):
+    whole = ScopeViT('xtiny').state_dict()
+    path = tmp_path / 'whole.pth'
+    torch.save({'state_dict': {f'backbone.{k}': v for k, v in whole.items()}}, path)
+    init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix='backbone.')
+    weights.check_pretrained(ScopeViT('xtiny', out_indices=(0, 1), init_cfg=init_cfg))
+    with pytest.raises(InputError, match='does not fit'):
+        weights.check_pretrained(ScopeViT('tiny', out_indices=(0, 1), init_cfg=init_cfg))

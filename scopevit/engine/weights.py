@@ -65,8 +65,9 @@ def check_pretrained(model: nn.Module) -> None:
     """Checks the files of every `init_cfg=dict(type='Pretrained', ...)` in a model.
 
     Raises:
-        InputError: If weights of the module are missing in the file, unexpected (after `prefix`)
-            or of another shape.
+        InputError: If weights of the module are missing in the file (after `prefix`) or of another
+            shape. Those it has beyond the module's, as of stages that `out_indices` leaves out,
+            are no error; mmengine logs their names when it loads the rest.
     """
     for name, module in model.named_modules():
         init_cfgs = getattr(module, 'init_cfg', None) or []
@@ -91,6 +92,7 @@ def check_pretrained(model: nn.Module) -> None:
                         f'no weights start with {prefix!r} in {path} (init_cfg of {name})'
                     )
             problems = compare(module.state_dict(), given)
+            problems = {k: problem for k, problem in problems.items() if problem != 'unexpected'}
             if problems:
                 raise InputError(f'{path} does not fit {name or "the model"}; {describe(problems)}')
 
