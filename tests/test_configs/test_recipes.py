@@ -24,8 +24,14 @@ RECIPES = sorted(
 
 def load(recipe):
     cfg = Config.fromfile(CONFIGS / recipe)
-    find_library(cfg.default_scope)  # makes it the scope of what is built next, too
+    find_library(cfg.default_scope)
     return cfg
+
+
+def build_model(cfg):
+    # Another test of this process may have left another library's scope.
+    with MODELS.switch_scope_and_registry(cfg.default_scope) as registry:
+        return registry.build(cfg.model)
 
 
 def test_every_recipe_is_known_here():
@@ -36,7 +42,7 @@ def test_every_recipe_is_known_here():
 def test_builds_and_sees_an_odd_size(recipe):
     cfg = load(recipe)
     with torch.no_grad():
-        model = MODELS.build(cfg.model).eval()
+        model = build_model(cfg).eval()
         inputs = torch.randn(1, 3, 101, 75)
         maps = model.extract_feat(inputs)
     assert type(model.backbone).__name__ == 'ScopeViT'
@@ -63,7 +69,7 @@ def test_optimiser_is_the_authors(recipe, lr, decay, batch, free):
     cfg = load(recipe)
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.auto_scale_lr.base_batch_size == 8 * batch
-    model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     assert type(optimizer).__name__ == ('Adam' if recipe == POSE else 'AdamW')
     by_parameter = {id(p): group for group in optimizer.param_groups for p in group['params']}

@@ -15,6 +15,7 @@ from golden import (
     relative_error,
     sample,
 )
+from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
@@ -34,12 +35,14 @@ def classifiers(tmp_path_factory):
         src, dst = folder / 'authors.pth', folder / 'converted.pth'
         torch.save({'state_dict': authors_weights(arch)}, src)
         assert convert_checkpoint(src, dst) == arch
-        model = ImageClassifier(
-            backbone=dict(type='ScopeViT', arch=arch),
-            neck=dict(type='GlobalAveragePooling'),
-            head=dict(type='LinearClsHead', num_classes=NUM_CLASSES, in_channels=dims),
-            init_cfg=dict(type='Pretrained', checkpoint=str(dst)),
-        )
+        # Another test of this process may have left another library's scope.
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            model = ImageClassifier(
+                backbone=dict(type='ScopeViT', arch=arch),
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='LinearClsHead', num_classes=NUM_CLASSES, in_channels=dims),
+                init_cfg=dict(type='Pretrained', checkpoint=str(dst)),
+            )
         model.init_weights()
         made[arch] = model.eval()
     return made
