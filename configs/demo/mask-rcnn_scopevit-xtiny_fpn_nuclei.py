@@ -105,8 +105,8 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-max_epochs = 20
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5)
+max_epochs = 16
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=4)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
@@ -125,7 +125,7 @@ default_hooks = dict(
     logger=dict(interval=6),
     checkpoint=dict(
         type='CheckpointHook',
-        interval=5,
+        interval=4,
         max_keep_ckpts=1,
         save_best='coco/bbox_mAP_50',
         rule='greater',

@@ -83,8 +83,8 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-max_epochs = 60
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=20)
+max_epochs = 40
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(weight_decay=0.01), clip_grad=dict(max_norm=1.0))
@@ -102,7 +102,7 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(interval=6),
     checkpoint=dict(
-        type='CheckpointHook', interval=20, max_keep_ckpts=1, save_best='coco/AP', rule='greater'
+        type='CheckpointHook', interval=10, max_keep_ckpts=1, save_best='coco/AP', rule='greater'
     ),
     visualization=dict(type='PoseVisualizationHook', enable=False),
 )
