@@ -163,8 +163,8 @@ def run_tool(command: list[str], log: Path, report: Callable[[str], None]) -> No
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     last = ''
-    # Threads that spin while they wait take the cores of whatever else runs on a laptop: measured on
-    # 2 cores, a step took up to 20 times as long beside another program; asleep it takes 1.4 times at most.
+    # Threads that spin while they wait take the cores of whatever else runs on a laptop: on 2 cores
+    # a step took up to 20 times as long beside another program. Asleep it takes 1.4 times at most.
     env = {'OMP_WAIT_POLICY': 'passive', **os.environ}
     with log.open('a') as file:
         process = subprocess.Popen(
