@@ -87,11 +87,15 @@ make_venv() {
 install() {
     # A PYTHONPATH could hide that something is missing here.
     local pip=(env -u PYTHONPATH "$1" -m pip --disable-pip-version-check install)
-    local requirements=$root/requirements
+    local requirements=$root/requirements present=^#
     # Wheels alone, so that nothing here ever needs a compiler.
     "${pip[@]}" --only-binary=:all: -r "$requirements/runtime.txt" -r "$requirements/tasks.txt" \
         -r "$requirements/tests.txt" -r "$requirements/dev.txt"
-    "${pip[@]}" --only-binary=:all: --no-deps -r "$requirements/nodeps.txt"
+    # These share their files with a full OpenCV and a compiled mmcv, which will do where they work.
+    ! "$1" -c 'import cv2' 2>/dev/null || present+='|^opencv'
+    ! "$1" -c 'import mmcv._ext' 2>/dev/null || present+='|^mmcv'
+    grep -vE "$present" "$requirements/nodeps.txt" |
+        "${pip[@]}" --only-binary=:all: --no-deps -r /dev/stdin
     "${pip[@]}" --no-deps --no-build-isolation -e "$root"
 }
 

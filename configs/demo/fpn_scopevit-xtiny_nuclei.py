@@ -9,7 +9,7 @@ _base_ = '../_base_/demo_runtime.py'
 default_scope = 'mmseg'
 
 classes = ('background', 'connective', 'inflammatory', 'neoplastic')
-palette = [[255, 255, 255], [0, 158, 115], [230, 159, 0], [204, 51, 17]]
+palette = [[255, 255, 255], [0, 158, 115], [230, 159, 0], [213, 94, 0]]
 crop_size = (256, 256)
 norm_cfg = dict(type='BN')
 model = dict(

@@ -10,7 +10,7 @@ _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py', '../_base_/demo_runtime.p
 default_scope = 'mmdet'
 
 classes = ('connective', 'inflammatory', 'neoplastic')
-palette = [(0, 158, 115), (230, 159, 0), (204, 51, 17)]
+palette = [(0, 158, 115), (230, 159, 0), (213, 94, 0)]
 norm_cfg = dict(type='BN')
 channels = 64
 model = dict(

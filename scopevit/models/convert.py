@@ -69,7 +69,7 @@ def convert_state_dict(
 
     Args:
         state_dict (Mapping[str, Tensor]): Weights by the authors' names, with or without a leading
-            `module.` or `backbone.`.
+            `backbone.`.
         backbone_only (bool): Whether to drop the classifier.
 
     Returns:
@@ -79,13 +79,13 @@ def convert_state_dict(
     Raises:
         InputError: If a tensor fits nowhere or lacks; the message lists the authors' names.
     """
-    given = strip_prefix(strip_prefix(state_dict, 'module.'), 'backbone.')
+    given = strip_prefix(state_dict, 'backbone.')
     num_classes = None
     if backbone_only:
         given = {k: v for k, v in given.items() if k not in ('head.weight', 'head.bias')}
     else:
-        bias = given.get('head.bias')
-        num_classes = len(bias) if bias is not None and bias.ndim == 1 else 1
+        heads = [given[k] for k in ('head.weight', 'head.bias') if k in given and given[k].ndim]
+        num_classes = len(heads[0]) if heads else 1
     problems = {}
     for arch in ARCHS:
         expected = expected_tensors(arch, num_classes)

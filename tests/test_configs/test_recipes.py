@@ -1,5 +1,6 @@
 """The recipes for the large data sets: built without data, one step at an odd size."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -90,23 +91,28 @@ def test_optimiser_is_the_authors(recipe, lr, decay, batch, free):
         assert group['weight_decay'] == (0 if without else decay), name
 
 
-@pytest.mark.parametrize(
-    'recipe, length, scale',
-    [
-        (CLASSIFICATION, ('max_epochs', 300), 256),
-        (DETECTION, ('max_epochs', 12), (1333, 800)),
-        (SEGMENTATION, ('max_iters', 80000), (512, 512)),
-        (POSE, ('max_epochs', 210), (192, 256)),
-    ],
-)
-def test_schedule_and_size_are_those_of_the_name(recipe, length, scale):
-    cfg = load(recipe)
-    assert cfg.train_cfg[length[0]] == length[1]
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_name_tells_batch_schedule_and_size(recipe):
+    cfg, name = load(recipe), Path(recipe).stem
+    fields = re.split('[_-]', name)
     pipeline = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
-    found = {
-        CLASSIFICATION: lambda: pipeline['RandomResizedCrop'].scale,
-        DETECTION: lambda: pipeline['Resize'].scale,
-        SEGMENTATION: lambda: pipeline['RandomCrop'].crop_size,
-        POSE: lambda: pipeline['TopdownAffine'].input_size,
-    }[recipe]()
-    assert found == scale
+    gpus, batch = 8, cfg.train_dataloader.batch_size
+    assert cfg.model.backbone.arch == re.search('scopevit-([a-z]+)', name)[1]
+    if found := re.search(r'(\d+)xb(\d+)', name):
+        assert (gpus, batch) == tuple(map(int, found.groups()))
+    assert cfg.auto_scale_lr.base_batch_size == gpus * batch
+    if '1x' in fields:  # the field's word for 12 epochs at 16 images of 1333x800
+        assert (cfg.train_cfg.max_epochs, gpus * batch) == (12, 16)
+        assert pipeline['Resize'].scale == (1333, 800)
+    if found := re.search(r'-(\d+)k_', name):
+        assert cfg.train_cfg.max_iters == int(found[1]) * 1000
+    if found := re.search(r'-(\d+)e_', name):
+        assert cfg.train_cfg.max_epochs == int(found[1])
+    if found := re.search(r'-(\d+)x(\d+)$', name):
+        size = tuple(map(int, found.groups()))
+        if 'RandomCrop' in pipeline:
+            assert pipeline['RandomCrop'].crop_size == cfg.model.data_preprocessor.size == size
+        else:  # height x width in the name, width and height in the pipeline
+            assert pipeline['TopdownAffine'].input_size == size[::-1]
+    if fields[-1] == 'in1k':
+        assert (cfg.train_cfg.max_epochs, pipeline['RandomResizedCrop'].scale) == (300, 256)

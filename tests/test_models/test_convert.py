@@ -89,7 +89,8 @@ def without(weights, name):
     'change, words',
     [
         (lambda w: without(w, 'norm2.bias'), 'missing: norm2.bias'),
-        (lambda w: without(w, 'head.weight'), 'missing: head.weight'),
+        (lambda w: without(w, 'head.weight'), 'xtiny); missing: head.weight'),
+        (lambda w: without(w, 'head.bias'), 'xtiny); missing: head.bias'),
         (lambda w: w | {'blocks9.weight': torch.ones(2)}, 'unexpected: blocks9.weight'),
         (
             lambda w: w | {'norm1.weight': torch.ones(33)},

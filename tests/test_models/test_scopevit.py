@@ -85,7 +85,7 @@ def test_drop_path_rises_linearly_over_the_blocks():
 def test_every_size_gives_a_pyramid(size):
     with torch.no_grad():
         outs = ScopeViT('xtiny').eval()(torch.randn(1, 3, *size))
-    assert isinstance(outs, tuple)
+    assert isinstance(outs, tuple) and len(outs) == 4
     for out, dims, stride in zip(outs, (32, 64, 128, 256), (4, 8, 16, 32)):
         assert out.shape == (1, dims, *(math.ceil(side / stride) for side in size))
         assert out.isfinite().all()
@@ -144,11 +144,18 @@ def test_one_registration_serves_every_library(scope):
         (dict(out_indices=(0, 4)), ValueError, 'from 0 to 3'),
         (dict(out_indices=(1, 0)), ValueError, 'ascending'),
         (dict(out_indices=()), ValueError, 'out_indices'),
+        (dict(out_indices=None), TypeError, 'out_indices must be ascending'),
+        (dict(out_indices=1.5), TypeError, 'out_indices must be ascending'),
+        (dict(out_indices=[True]), TypeError, 'out_indices must be ascending'),
         (dict(drop_path_rate=1.0), ValueError, 'drop_path_rate must be >= 0 and < 1'),
         (dict(drop_path_rate=-0.1), ValueError, 'drop_path_rate'),
         (dict(mlp_ratio=0), ValueError, 'mlp_ratio must be > 0'),
         (dict(norm_cfg=dict(type='LN')), ValueError, 'BN, SyncBN, GN'),
+        (dict(norm_cfg='BN'), TypeError, 'norm_cfg must be a dict'),
         (dict(norm_cfg=dict(type='GN')), ValueError, 'num_groups'),
+        (dict(norm_cfg=dict(type='GN', num_groups=7)), ValueError, 'divides all of .16, 32, 64'),
+        (dict(arch=dict(MINI, depths=3)), ValueError, "'depths'.*4 entries"),
+        (dict(arch=dict(MINI, head_splits=((1.0, 1, 0),) * 4)), ValueError, 'head_splits'),
         (dict(layer_scale_init_value=-1), ValueError, 'layer_scale_init_value'),
         (dict(frozen_stages=5), ValueError, 'frozen_stages must be >= -1 and < 5'),
         (dict(frozen_stages=True), TypeError, 'frozen_stages'),
@@ -160,6 +167,11 @@ def test_one_registration_serves_every_library(scope):
 def test_wrong_arguments_are_errors(kwargs, error, words):
     with pytest.raises(error, match=words):
         ScopeViT(**kwargs)
+
+
+def test_sizes_are_not_shared():
+    ScopeViT('tiny').arch['depths'] = (9, 9, 9, 9)
+    assert ScopeViT('tiny').arch['depths'] == (2, 2, 5, 2)
 
 
 def test_arguments_are_not_changed():
@@ -324,11 +336,17 @@ def test_gsda_equals_its_definition(size):
         torch.testing.assert_close(of_actual, of_expected, rtol=1e-8, atol=1e-9)
 
 
-def test_gsda_in_training_has_exact_gradients():
+def test_gsda_has_exact_gradients_with_its_dropout():
     torch.manual_seed(0)
-    attn = GlobalScaleDilatedAttention(4, 2, 2).double().eval()
+    attn = GlobalScaleDilatedAttention(4, 2, 2).double().train()
     x = torch.randn(1, 3, 5, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(attn, (x,))
+
+    def with_one_mask(x):
+        torch.manual_seed(1)
+        return attn(x)
+
+    assert torch.autograd.gradcheck(with_one_mask, (x,))
+    assert not torch.equal(with_one_mask(x), attn.eval()(x))
 
 
 @pytest.mark.parametrize('stride, size', [(1, (6, 7)), (2, (9, 8)), (4, (16, 21)), (4, (8, 8))])
@@ -378,7 +396,8 @@ def test_dilated_spans(size, dilation, counts):
 
 
 def test_bias_depends_on_the_offset_alone():
-    bias = RelativePositionBias(2, 8).eval()(3, 4).reshape(2, 3, 4, 3, 4)
+    bias = RelativePositionBias(2, 8).eval()(3, 4)
+    assert bias.shape == (2, 3, 4, 3, 4)
     torch.testing.assert_close(bias[:, 2, 1, 0, 2], bias[:, 2, 2, 0, 3])
     assert not torch.allclose(bias[:, 2, 1, 0, 2], bias[:, 0, 2, 2, 1])
 

@@ -23,7 +23,9 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from scopevit.errors import InputError  # importing scopevit comes before the libraries
+# Importing scopevit comes before the libraries: it adapts them.
+from scopevit.engine.cli import run_tool
+from scopevit.errors import InputError
 
 from mmpretrain.evaluation import Accuracy  # isort: skip
 from mmseg.evaluation import IoUMetric  # isort: skip
@@ -32,10 +34,6 @@ SEMANTIC_CLASSES = 4  # background and three types of nuclei
 SPACINGS = (0.5, 0.75, 1.0, 1.5, 2.0)  # between the boxes' centres, in boxes
 MAX_DETECTIONS = 1000  # an image and class, as mmdet's CocoMetric allows
 KEYPOINT_DETECTIONS = 20  # COCO's own limit
-
-
-class MissingData(InputError):
-    """One line for the user: which file of the demo data is missing."""
 
 
 def classification_baseline(data_root: Path | str) -> dict[str, float]:
@@ -280,7 +278,7 @@ def _average_precision(
 
 def _existing(path: Path) -> Path:
     if not path.exists():
-        raise MissingData(f'{path} is missing; tools/dataset_converters/make_demo_data.py makes it')
+        raise InputError(f'{path} is missing; tools/dataset_converters/make_demo_data.py makes it')
     return path
 
 
@@ -288,11 +286,11 @@ def _load(path: Path) -> dict[str, Any]:
     return json.loads(_existing(path).read_text())
 
 
-def main() -> int:
-    """Parse the arguments, print the table, and return the exit code."""
+def main(argv: list[str] | None = None) -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--data-root', type=Path, default=Path('data/demo'))
-    root = parser.parse_args().data_root
+    root = parser.parse_args(argv).data_root
     tasks = (
         ('classification', 'most frequent class', classification_baseline, 'fashion_mnist'),
         ('segmentation', 'all background', segmentation_baseline, 'nuclei'),
@@ -301,16 +299,11 @@ def main() -> int:
         ('pose', "same camera's nearest pose in the true box", pose_memory_baseline, 'pose'),
     )
     lines = ['| task | baseline | metric | value |', '|---|---|---|---|']
-    try:
-        for task, name, function, folder in tasks:
-            for metric, value in function(root / folder).items():
-                lines.append(f'| {task} | {name} | `{metric}` | {value:.4g} |')
-    except MissingData as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    for task, name, function, folder in tasks:
+        for metric, value in function(root / folder).items():
+            lines.append(f'| {task} | {name} | `{metric}` | {value:.4g} |')
     print('\n'.join(lines))
-    return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_tool(main))

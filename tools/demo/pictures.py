@@ -1,6 +1,5 @@
 """Draws a demo task's predictions beside the ground truth, one picture a task."""
 
-import gzip
 import json
 from pathlib import Path
 
@@ -29,7 +28,7 @@ FASHION_CLASSES = (
 )
 NUCLEI_CLASSES = ('connective', 'inflammatory', 'neoplastic')
 # Colours that the colour-blind tell apart (Okabe and Ito), RGB from 0 to 1.
-NUCLEI_COLORS = ((0.0, 0.62, 0.45), (0.9, 0.6, 0.0), (0.8, 0.2, 0.07))
+NUCLEI_COLORS = ((0.0, 0.62, 0.45), (0.9, 0.6, 0.0), (0.84, 0.37, 0.0))
 RIGHT_COLOR, LEFT_COLOR, MIDDLE_COLOR = (0.0, 0.45, 0.7), (0.9, 0.6, 0.0), (0.8, 0.8, 0.8)
 # Limbs between COCO's keypoints, and their side.
 LIMBS = (
@@ -62,7 +61,6 @@ def draw_classification(predictions: Path, data_root: Path, out: Path) -> None:
 def read_idx_images(path: Path) -> np.ndarray:
     """Reads a file of MNIST's format, (N, H, W) of uint8."""
     data = path.read_bytes()
-    data = gzip.decompress(data) if data[:2] == b'\x1f\x8b' else data
     count, height, width = np.frombuffer(data, '>i4', 3, 4)
     return np.frombuffer(data, np.uint8, offset=16).reshape(count, height, width)
 

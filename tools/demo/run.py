@@ -22,6 +22,7 @@ from pathlib import Path
 import baselines
 import pictures
 
+from scopevit.engine.cli import run_tool
 from scopevit.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -155,7 +156,7 @@ STEP = re.compile(
 LOSS = re.compile(r'  loss: ([\d.]+)')
 
 
-def run_tool(command: list[str], log: Path, report: Callable[[str], None]) -> None:
+def run_process(command: list[str], log: Path, report: Callable[[str], None]) -> None:
     """Runs one of the tools, its output in `log`, and reports each line.
 
     Raises:
@@ -190,9 +191,12 @@ def run_tool(command: list[str], log: Path, report: Callable[[str], None]) -> No
 
 
 def best_checkpoint(folder: Path) -> Path | None:
-    """Returns the checkpoint that validated best, None before the first."""
+    """Returns the checkpoint that validated best, the last where none did, None where none is."""
     found = sorted(folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
+    if found:
+        return found[-1]
+    last = folder / 'last_checkpoint'
+    return Path(last.read_text().strip()) if last.is_file() else None
 
 
 def train(task: Task, folder: Path, options: list[str], progress: Progress) -> None:
@@ -214,19 +218,21 @@ def train(task: Task, folder: Path, options: list[str], progress: Progress) -> N
     command = ['tools/train.py', str(config), '--work-dir', str(folder), '--resume', 'auto']
     if options:
         command += ['--cfg-options', *options]
-    run_tool(command, folder / 'train.log', report)
+    run_process(command, folder / 'train.log', report)
 
 
 def test(task: Task, folder: Path, progress: Progress) -> dict[str, float]:
     """Tests a task's best checkpoint, draws its predictions and returns its metrics."""
     checkpoint = best_checkpoint(folder)
     if checkpoint is None:
-        raise InputError(f'no best checkpoint in {folder}; delete the folder to train again')
+        raise InputError(f'no checkpoint in {folder}; delete the folder to train again')
     progress.say('testing', final=True)
     predictions = folder / 'test' / 'predictions.pkl'
     config = ROOT / 'configs' / 'demo' / task.config
     command = ['tools/test.py', str(config), str(checkpoint), '--out', str(predictions)]
-    run_tool([*command, '--work-dir', str(folder / 'test')], folder / 'test.log', lambda line: None)
+    run_process(
+        [*command, '--work-dir', str(folder / 'test')], folder / 'test.log', lambda line: None
+    )
     task.draw(predictions, DATA / task.data, folder.parent / f'{task.name}.png')
     return json.loads((folder / 'test' / 'metrics.json').read_text())['metrics']
 
@@ -360,26 +366,22 @@ def demo(chosen: str | None, out: Path, options: list[str]) -> None:
     print('Delete a folder there to do its task again.')
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--task', help=f'only one of {", ".join(TASKS)}')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'demo')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='as in tools/train.py'
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     # So that a kill, like Ctrl-C, ends the training that runs in a process of its own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         demo(args.task or None, args.out, args.cfg_options)
-    except (InputError, baselines.MissingData) as error:
-        print(f'\nerror: {error}', file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print('\nStopped; the same command goes on from here.', file=sys.stderr)
-        return 130
-    return 0
+        sys.exit(130)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_tool(main))

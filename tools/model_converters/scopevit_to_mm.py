@@ -9,11 +9,11 @@ with its classifier, as the checkpoint of `tools/test.py`.
 import argparse
 import sys
 
-from scopevit.errors import InputError
+from scopevit.engine.cli import run_tool
 from scopevit.models.convert import convert_checkpoint
 
 
-def parse_args() -> argparse.Namespace:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('src', help='checkpoint of the release')
     parser.add_argument('dst', help='file to write')
@@ -21,19 +21,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--ema', action='store_true', help='take the averaged weights where SRC has both'
     )
-    return parser.parse_args()
-
-
-def main() -> int:
-    args = parse_args()
-    try:
-        arch = convert_checkpoint(args.src, args.dst, args.backbone_only, args.ema)
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    args = parser.parse_args(argv)
+    arch = convert_checkpoint(args.src, args.dst, args.backbone_only, args.ema)
     print(f'{args.dst}: ScopeViT-{arch}{" without its classifier" if args.backbone_only else ""}')
-    return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_tool(main))
