@@ -42,7 +42,7 @@ lint: $(ready)
 	"$(PYTHON)" -m ruff format --check
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .dist_test .pytest_cache .ruff_cache
 	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 # Touched by the script when it is done, so what was interrupted does not count.

@@ -92,8 +92,8 @@ install() {
     "${pip[@]}" --only-binary=:all: -r "$requirements/runtime.txt" -r "$requirements/tasks.txt" \
         -r "$requirements/tests.txt" -r "$requirements/dev.txt"
     # These share their files with a full OpenCV and a compiled mmcv, which will do where they work.
-    ! "$1" -c 'import cv2' 2>/dev/null || present+='|^opencv'
-    ! "$1" -c 'import mmcv._ext' 2>/dev/null || present+='|^mmcv'
+    ! env -u PYTHONPATH "$1" -c 'import cv2' 2>/dev/null || present+='|^opencv'
+    ! env -u PYTHONPATH "$1" -c 'import mmcv._ext' 2>/dev/null || present+='|^mmcv'
     grep -vE "$present" "$requirements/nodeps.txt" |
         "${pip[@]}" --only-binary=:all: --no-deps -r /dev/stdin
     "${pip[@]}" --no-deps --no-build-isolation -e "$root"
@@ -120,8 +120,11 @@ case ${1-} in
         rm "$venv/.unfinished"
         touch "$venv/.complete"
         ;;
-    -*)
+    -h | --help)
         sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+        ;;
+    -*)
+        fail "unknown option $1: see tools/install.sh --help"
         ;;
     *)
         install "$1"

@@ -6,6 +6,7 @@ checks a version. ``distributed`` alone is called by name, by the tools.
 """
 
 from scopevit.compat import (
+    find_loader,
     mmcv_ext,
     mmpose_visualizer,
     mmpretrain,
@@ -18,10 +19,12 @@ from scopevit.compat import (
 def apply() -> None:
     """Applies what is needed; calling it again changes nothing.
 
-    Imports none of the libraries concerned, so it may come before or after ``import mmengine``,
-    ``mmcv`` or ``mmdet``, but before ``mmcv.ops``, ``mmdet.models`` or ``mmpose``.
+    Imports none of OpenMMLab's libraries (of the others concerned, xtcocotools alone, to see if it
+    works), so it may come before or after ``import mmengine``, ``mmcv`` or ``mmdet``, but before
+    ``mmcv.ops``, ``mmdet.models`` or ``mmpose``.
     """
     pkg_resources.apply()
+    find_loader.apply()
     torch_load.apply()
     mmcv_ext.apply()
     xtcocotools.apply()

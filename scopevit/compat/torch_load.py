@@ -77,8 +77,6 @@ _SAFE_GLOBALS = [*_numpy_globals(), _named(_known_method, 'builtins', 'getattr')
 
 def apply() -> None:
     """Allows mmengine's histories and numpy's numbers and arrays in checkpoints."""
-    if not hasattr(torch.serialization, 'add_safe_globals'):
-        return  # torch < 2.4 keeps no such list and reads everything
     torch.serialization.add_safe_globals(_SAFE_GLOBALS)
     for module in _METHODS:
         after_import(module, _allow_class)

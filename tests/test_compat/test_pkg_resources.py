@@ -51,6 +51,15 @@ def test_stand_in(blocked):
             pkg_resources.get_distribution(name)
 
 
+def test_pytest_on_the_stand_in(blocked, monkeypatch, tmp_path):
+    import pkg_resources
+
+    assert 'standins' in pkg_resources.__file__
+    (tmp_path / 'only_here.py').write_text('value = 3')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert __import__('only_here').value == 3
+
+
 def test_mmengine_on_the_stand_in(blocked):
     assert is_installed('mmdet')
     assert is_installed('mmdet')  # mmengine reloads pkg_resources each time

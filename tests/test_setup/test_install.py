@@ -19,9 +19,15 @@ case "$*" in
     *sys.version_info\\ *) exit "${TOO_OLD:-0}" ;;
     *'import ensurepip') exit "${NO_ENSUREPIP:-0}" ;;
     *python%d*) echo python3.11-venv ;;
+    '-c import cv2') exit "${NO_CV2:-1}" ;;
+    '-c import mmcv._ext') exit "${NO_MMCV:-1}" ;;
     '- '*) ;;
     '-m venv '*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
-    *) echo "ran $*"; case "$*" in *${FAIL_AT:-no such thing}*) exit 1 ;; esac ;;
+    *)
+        echo "ran $*"
+        case "$*" in *stdin) cat ;; esac
+        case "$*" in *${FAIL_AT:-no such thing}*) exit 1 ;; esac
+        ;;
 esac
 """
 
@@ -45,7 +51,20 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """A function that runs a command where `python3` is the fake and little else is on PATH."""
     programs = tmp_path / 'bin'
     programs.mkdir()
-    for name in ('bash', 'sh', 'cp', 'dirname', 'echo', 'env', 'make', 'mkdir', 'rm', 'touch'):
+    for name in (
+        'bash',
+        'cat',
+        'sh',
+        'cp',
+        'dirname',
+        'echo',
+        'env',
+        'grep',
+        'make',
+        'mkdir',
+        'rm',
+        'touch',
+    ):
         (programs / name).symlink_to(shutil.which(name))
     # never root, so that nothing is installed on the machine
     for name, text in (('python3', FAKE_PYTHON), ('id', '#!/bin/sh\necho 1000\n')):
@@ -108,7 +127,7 @@ def test_set_up_again_when_requirements_change(clone, run, name):
     assert 'pip' in run(clone, 'make', 'setup').stdout
 
 
-@pytest.mark.parametrize('step', ['runtime.txt', 'nodeps.txt', '-e'])
+@pytest.mark.parametrize('step', ['runtime.txt', 'stdin', '-e'])
 def test_interrupted_set_up_does_not_count(clone, run, step):
     result = run(clone, 'make', 'setup', FAIL_AT=step)
     assert result.returncode != 0
@@ -117,6 +136,16 @@ def test_interrupted_set_up_does_not_count(clone, run, step):
     half_there.touch()
     assert 'ran -m pip' in run(clone, 'make', 'setup').stdout
     assert not half_there.exists()
+
+
+def test_opencv_and_mmcv_that_work_are_left_alone(clone, run):
+    command = (clone / 'tools' / 'install.sh', 'python3')
+    installed = run(clone, *command).stdout.splitlines()
+    assert {'opencv-python-headless', 'mmcv-lite==2.1.0', 'mmdet==3.3.0'} <= set(installed)
+    assert not any(line.startswith('#') for line in installed)
+    installed = run(clone, *command, NO_CV2='0', NO_MMCV='0').stdout.splitlines()
+    assert not {'opencv-python-headless', 'mmcv-lite==2.1.0'} & set(installed)
+    assert 'mmdet==3.3.0' in installed
 
 
 def test_environment_made_by_hand_is_kept(clone, run):

@@ -1,4 +1,4 @@
-"""Loaded as ``pkg_resources``: the few names mmengine uses, on ``importlib.metadata``."""
+"""Loaded as ``pkg_resources``: what mmengine and pytest use of it, on ``importlib.metadata``."""
 
 from importlib import metadata
 
@@ -15,10 +15,11 @@ class Distribution:
     """
 
     def __init__(self, name: str) -> None:
+        if not name:  # Python 3.10 would return any distribution
+            raise DistributionNotFound('a distribution without a name')
         try:
             self._distribution = metadata.distribution(name)
-        except (metadata.PackageNotFoundError, ValueError) as error:
-            # ValueError: an empty name
+        except metadata.PackageNotFoundError as error:
             raise DistributionNotFound(name) from error
         self.project_name = self._distribution.metadata['Name']
         self.version = self._distribution.version
@@ -43,3 +44,11 @@ class Distribution:
 def get_distribution(dist: str) -> Distribution:
     """Looks an installed distribution up by its name."""
     return Distribution(dist)
+
+
+def fixup_namespace_packages(path_item: str, parent: object = None) -> None:
+    """Does nothing; pytest calls it where a test adds to the module search path.
+
+    It concerns namespace packages that were declared through pkg_resources; without it there are
+    none.
+    """
