@@ -22,12 +22,18 @@ def read_checkpoint(path: str | Path) -> object:
         object: What was saved, a dict as a rule.
 
     Raises:
-        InputError: If the file is missing, truncated, not a checkpoint, or holds objects that
-            would run code.
+        InputError: If the file is missing, not to be read, truncated, not a checkpoint, or holds
+            objects that would run code.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f'checkpoint not found: {path}')
+    try:
+        # What the system says; torch raises OSError for damaged files, too.
+        with path.open('rb'):
+            pass
+    except FileNotFoundError as error:
+        raise InputError(f'checkpoint not found: {path}') from error
+    except OSError as error:
+        raise InputError(f'cannot read {path}: {error.strerror}') from error
     try:
         # timm's training scripts, and so the authors', keep their parsed arguments beside the
         # weights; a Namespace holds values and runs nothing.
@@ -62,10 +68,7 @@ def unwrap_state_dict(checkpoint: object, path: str | Path, ema: bool = False) -
             if isinstance(checkpoint.get(key), Mapping):
                 state_dict = checkpoint[key]
                 break
-    is_state_dict = isinstance(state_dict, Mapping) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state_dict.items()
-    )
-    if not is_state_dict or not state_dict:
+    if not is_state_dict(state_dict):
         raise InputError(
             f'no weights in {path}: expected tensors by name, bare or under state_dict, '
             'state_dict_ema or model'
@@ -73,6 +76,25 @@ def unwrap_state_dict(checkpoint: object, path: str | Path, ema: bool = False) -
     return strip_prefix(state_dict, 'module.')
 
 
+def is_state_dict(value: object) -> bool:
+    """Whether a value out of a checkpoint is tensors by name, one at least."""
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
 def strip_prefix(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Returns a copy whose names have lost `prefix`, where they had it."""
-    return {name.removeprefix(prefix): value for name, value in state_dict.items()}
+    """Returns a copy whose names have lost `prefix`, where they had it.
+
+    Raises:
+        InputError: If a name is there both with the prefix and without.
+    """
+    stripped = {}
+    for name, value in state_dict.items():
+        short = name.removeprefix(prefix)
+        if short in stripped:
+            raise InputError(f'the checkpoint has both {short} and {prefix}{short}')
+        stripped[short] = value
+    return stripped

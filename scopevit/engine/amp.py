@@ -9,6 +9,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
+from scopevit.errors import InputError
+
 
 @OPTIM_WRAPPERS.register_module()
 class CPUAmpOptimWrapper(OptimWrapper):
@@ -20,7 +22,9 @@ class CPUAmpOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        backbone = (model.module if is_model_wrapper(model) else model).backbone
+        backbone = getattr(model.module if is_model_wrapper(model) else model, 'backbone', None)
+        if backbone is None:
+            raise InputError(f'--amp on the CPU: {type(model).__name__} has no backbone')
         forward = backbone.forward
 
         def forward_in_bfloat16(x: Tensor) -> tuple[Tensor, ...]:

@@ -10,6 +10,7 @@ from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from scopevit.engine.amp import CPUAmpOptimWrapper
+from scopevit.engine.data import leaf_configs
 from scopevit.engine.libraries import Library, missing_module
 from scopevit.errors import InputError
 
@@ -55,7 +56,7 @@ def read_config(path: Path) -> Config:
     # Whatever the code in a config may raise, and mmengine about what it inherits.
     except (ArithmeticError, AttributeError, LookupError, NameError, OSError, RuntimeError,
             TypeError, ValueError) as error:  # fmt: skip
-        line = failed_line(error, path)
+        line = failed_line(error)
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise InputError(f'{line or path}: {type(error).__name__}: {message}') from error
 
@@ -67,7 +68,7 @@ def failed_file(error: SyntaxError) -> str | None:
     return next((str(Path(name)) for name in reversed(names) if str(name).endswith('.py')), None)
 
 
-def failed_line(error: Exception, path: Path) -> str | None:
+def failed_line(error: Exception) -> str | None:
     """Returns file and line of a config whose code raised an error."""
     frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
     # mmengine compiles a config under its own name, which no imported module has.
@@ -129,16 +130,58 @@ def disable_validation(cfg: Config) -> None:
         cfg[key] = None
 
 
-def enable_tta(cfg: Config) -> None:
-    """Wraps the model and replaces the test pipeline by those of test time augmentation."""
-    missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
-    if missing:
-        raise InputError(f'--tta: {cfg.filename} has no {" and no ".join(missing)}')
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = cfg.tta_pipeline
-    cfg.model = dict(cfg.tta_model, module=cfg.model)
+def enable_tta(cfg: Config, library: Library) -> None:
+    """Wraps the model and replaces the test pipelines by those of test time augmentation.
+
+    Args:
+        cfg (Config): Config; its `tta_model` and `tta_pipeline` count where it has them. Otherwise
+            they are the library's model and the test pipeline, with images as they are and flipped.
+        library (Library): Library of the config.
+
+    Raises:
+        InputError: If the library cannot average what the model predicts, or there is no pipeline
+            to flip images in.
+    """
+    tta_model = cfg.get('tta_model') or library.tta_model
+    if tta_model is None:
+        raise InputError(
+            f'--tta: {library.name} has no model for it, and {cfg.filename} no tta_model; '
+            'heads with model.test_cfg.flip_test=True flip images by themselves'
+        )
+    if type_name(tta_model) == 'DetTTAModel' and predicts_masks(cfg.model):
+        raise InputError(f'--tta: DetTTAModel averages boxes only, {cfg.filename} has a mask head')
+    for leaf in leaf_configs(cfg.test_dataloader.dataset):
+        leaf['pipeline'] = cfg.get('tta_pipeline') or flip_pipeline(leaf.get('pipeline') or [])
+    cfg.model = dict(tta_model, module=cfg.model)
+
+
+def type_name(cfg: dict) -> str:
+    """Returns the name of a config's type, without its scope or module."""
+    kind = cfg['type']
+    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+
+
+def predicts_masks(model: dict) -> bool:
+    """Whether a detector of mmdet has a mask head."""
+    return any(part.get('mask_head') for part in (model, model.get('roi_head') or {}))
+
+
+def flip_pipeline(pipeline: list[dict]) -> list[dict]:
+    """Returns a test pipeline that gives each image as it is and flipped.
+
+    Annotations are loaded after that: predictions are flipped back before they are compared.
+    """
+    names = [type_name(step) for step in pipeline]
+    annotations = [step for step, name in zip(pipeline, names) if name == 'LoadAnnotations']
+    others = [step for step, name in zip(pipeline, names) if name != 'LoadAnnotations']
+    if not others or not names[-1].startswith('Pack'):
+        raise InputError('--tta needs a tta_pipeline: the test pipeline does not end in Pack...')
+    pack = dict(others.pop())
+    if 'meta_keys' in pack:
+        pack['meta_keys'] = tuple(dict.fromkeys((*pack['meta_keys'], 'flip', 'flip_direction')))
+    flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+    after = [[step] for step in (*annotations, pack)]
+    return [*others, dict(type='TestTimeAug', transforms=[flips, *after])]
 
 
 def enable_drawing(cfg: Config, library: Library, show: bool, show_dir: str | None) -> None:

@@ -12,11 +12,13 @@ class Library:
 
     Attributes:
         name: Import name and `default_scope`.
-        package: Name to install it by.
+        package: What to tell pip to install it.
         dump_metric: Metric that writes the predictions of a test.
         visualizer: What draws predictions.
         visualization: Hook that draws predictions, switched on for every image.
         show_dir_key: Setting of the folder for the drawings.
+        tta_model: Model that averages over test time augmentations, where a config names none;
+            None where the library has no such model.
     """
 
     name: str
@@ -25,7 +27,11 @@ class Library:
     visualizer: str
     visualization: dict
     show_dir_key: str
+    tta_model: dict | None
 
+
+# Modules that `pip install <module>` would not bring, or not in a version that fits.
+FROM_INSTALL_SH = ('PIL', 'chumpy', 'cv2', 'mmcv', 'mmengine', 'xtcocotools', 'yaml')
 
 LIBRARIES = {
     library.name: library
@@ -37,6 +43,7 @@ LIBRARIES = {
             'UniversalVisualizer',
             dict(type='VisualizationHook', enable=True, interval=1),
             'default_hooks.visualization.out_dir',
+            dict(type='AverageClsScoreTTA'),
         ),
         Library(
             'mmdet',
@@ -45,6 +52,10 @@ LIBRARIES = {
             'DetLocalVisualizer',
             dict(type='DetVisualizationHook', draw=True),
             'default_hooks.visualization.test_out_dir',
+            dict(
+                type='DetTTAModel',
+                tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+            ),
         ),
         Library(
             'mmseg',
@@ -53,14 +64,16 @@ LIBRARIES = {
             'SegLocalVisualizer',
             dict(type='SegVisualizationHook', draw=True, interval=1),
             'visualizer.save_dir',
+            dict(type='SegTTAModel'),
         ),
         Library(
             'mmpose',
-            'mmpose',
+            '--no-deps mmpose==1.3.2',
             'DumpResults',
             'PoseLocalVisualizer',
             dict(type='PoseVisualizationHook', enable=True, interval=1),
             'default_hooks.visualization.out_dir',
+            None,
         ),
     )
 }
@@ -90,5 +103,10 @@ def missing_module(error: ModuleNotFoundError) -> InputError:
     """Says what to install for a module that is not there."""
     # mmengine names no module in the error, but begins its message with it.
     root = (error.name or str(error).split()[0]).partition('.')[0]
-    package = LIBRARIES[root].package if root in LIBRARIES else root
-    return InputError(f'{root} is not installed: pip install {package}')
+    if root in LIBRARIES:
+        advice = f'pip install {LIBRARIES[root].package}, or tools/install.sh PYTHON for all'
+    elif root in FROM_INSTALL_SH:
+        advice = 'run tools/install.sh PYTHON (see README.md)'
+    else:
+        advice = f'pip install {root}'
+    return InputError(f'{root} is not installed: {advice}')

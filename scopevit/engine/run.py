@@ -1,16 +1,20 @@
 """Training and testing, from the arguments of the tools to the files in the work dir."""
 
 import datetime
-import importlib
+import importlib.metadata
+import importlib.util
 import json
 import math
 import os
 import platform
 from pathlib import Path
 
+import cv2
 import mmcv
 import mmengine
+import numpy as np
 import torch
+import torchvision
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
@@ -126,7 +130,8 @@ def test(
         out (str | None): Pickle file for the predictions.
         show (bool): Whether to show every prediction in a window.
         show_dir (str | None): Folder for an image of every prediction.
-        tta (bool): Whether to average over the augmentations of `tta_pipeline`.
+        tta (bool): Whether to average over the augmentations of `tta_pipeline`, by default over
+            images as they are and flipped.
         cfg_options (dict | None): Values for the config by dotted key.
         launcher (str): As in `train`.
 
@@ -141,7 +146,7 @@ def test(
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     cfg.load_from, cfg.resume = str(checkpoint), False
     if tta:
-        enable_tta(cfg)
+        enable_tta(cfg, library)
     if show or show_dir:
         enable_drawing(cfg, library, show, show_dir)
     if not is_url(checkpoint):
@@ -210,21 +215,30 @@ def leave_process_group() -> None:
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Returns the number of parameters of a model and of its backbone."""
-    parts = {'total': model, 'backbone': model.backbone}
+    """Returns the number of parameters of a model and, where it has one, of its backbone."""
+    parts = {'total': model}
+    if hasattr(model, 'backbone'):
+        parts['backbone'] = model.backbone
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
 
 
 def find_versions(library: Library) -> dict[str, str]:
     """Returns the versions of what a result depends on."""
-    return {
+    versions = {
         'python': platform.python_version(),
         'scopevit': __version__,
         'torch': torch.__version__,
+        'torchvision': torchvision.__version__,
+        'numpy': np.__version__,
+        'opencv': cv2.__version__,
         'mmengine': mmengine.__version__,
         'mmcv': mmcv.__version__,
         library.name: importlib.import_module(library.name).__version__,
     }
+    # Classification does without it.
+    if importlib.util.find_spec('pycocotools'):
+        versions['pycocotools'] = importlib.metadata.version('pycocotools')
+    return versions
 
 
 def device_name() -> str:

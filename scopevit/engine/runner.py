@@ -17,8 +17,26 @@ from scopevit.errors import InputError
 class LateRemovalCheckpointHook(CheckpointHook):
     """CheckpointHook that removes an old checkpoint after it wrote the new one, not before.
 
-    With `max_keep_ckpts=1`, a training that was killed in between would have none to go on from.
+    With `max_keep_ckpts=1`, a training that was killed in between would have none to go on from;
+    with `save_best`, no best one.
     """
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if not self.save_best:
+            return
+        # mmengine keeps the path of one metric as an attribute, those of several in a dict.
+        single = len(self.key_indicators) == 1
+        paths = vars(self) if single else self.best_ckpt_path_dict
+        earlier = {key: paths[key] for key in (['best_ckpt_path'] if single else paths)}
+        paths.update(dict.fromkeys(earlier))  # it removes the files it knows of
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            replaced = [key for key in earlier if paths[key]]
+            paths.update({key: old for key, old in earlier.items() if key not in replaced})
+        for key in replaced:
+            if earlier[key] and earlier[key] != paths[key]:
+                self._remove_file(earlier[key])
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         keep = self.max_keep_ckpts
@@ -36,10 +54,14 @@ class LateRemovalCheckpointHook(CheckpointHook):
             super()._save_checkpoint_with_step(runner, step, meta)
         finally:
             self.max_keep_ckpts = keep
-        if outdated is not None and is_main_process():
-            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
-            if self.file_backend.isfile(path):
-                self.file_backend.remove(path)
+        if outdated is not None:
+            self._remove_file(
+                self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
+            )
+
+    def _remove_file(self, path: str) -> None:
+        if is_main_process() and self.file_backend.isfile(path):
+            self.file_backend.remove(path)
 
 
 class CheckedRunner(Runner):

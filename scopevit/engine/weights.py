@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
-from scopevit.checkpoint import read_checkpoint, strip_prefix
+from scopevit.checkpoint import is_state_dict, read_checkpoint, strip_prefix
 from scopevit.errors import InputError
 
 SHOWN = 5  # names of each kind in a message
@@ -26,8 +26,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         InputError: If the file cannot be read safely or holds no weights where mmengine looks.
     """
     checkpoint = read_checkpoint(path)
-    state_dict = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, Mapping) else {}
-    if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
+    state_dict = checkpoint
+    if isinstance(checkpoint, Mapping):
+        state_dict = checkpoint.get('state_dict', checkpoint)
+    if not is_state_dict(state_dict):
         raise InputError(
             f'no weights in {path}: expected tensors by name, bare or under state_dict; '
             "for the authors' files see tools/model_converters"
@@ -104,9 +106,12 @@ def check_resumable(path: str | Path) -> None:
         InputError: If the file cannot be read, or holds no state of a training.
     """
     checkpoint = read_checkpoint(path)
+    if not isinstance(checkpoint, Mapping):
+        checkpoint = {}
     missing = [key for key in ('meta', 'state_dict', 'message_hub') if key not in checkpoint]
     if not missing:
-        missing = [f'meta.{key}' for key in ('epoch', 'iter') if key not in checkpoint['meta']]
+        meta = checkpoint['meta'] if isinstance(checkpoint['meta'], Mapping) else {}
+        missing = [f'meta.{key}' for key in ('epoch', 'iter') if key not in meta]
     if missing:
         raise InputError(
             f'cannot resume from {path}, it has no {", ".join(missing)}; '

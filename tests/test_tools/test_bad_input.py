@@ -161,11 +161,17 @@ def test_work_dir_that_is_a_file(make_task, fails):
     assert task.work_dir.read_text() == 'a file'
 
 
+def test_tta_of_masks(make_task, refuses):
+    task = make_task('detection')
+    line = refuses('test', task, 'none.pth', '--tta')
+    assert line == f'error: --tta: DetTTAModel averages boxes only, {task.config} has a mask head'
+
+
 def test_tta_and_out_of_test(make_task, refuses, save_weights, fails):
-    task = make_task('classification')
+    task = make_task('pose')
     checkpoint = save_weights(task)
     line = refuses('test', task, checkpoint, '--tta')
-    assert line == f'error: --tta: {task.config} has no tta_model and no tta_pipeline'
+    assert line.startswith(f'error: --tta: mmpose has no model for it, and {task.config} no tta_')
     line = fails('test', task.config, checkpoint, '--out', 'a.txt', '--work-dir', task.work_dir)
     assert line == 'error: --out must end in .pkl or .pickle, not a.txt'
 

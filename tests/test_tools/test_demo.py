@@ -197,3 +197,12 @@ def test_table(run):
         '| 0.007 (best grid of boxes)<br>0.005 (best grid of boxes) | 4.3 '
         '| `detection/best.pth` | [detection.png](detection.png) |'
     )
+
+
+def test_best_checkpoint(run, tmp_path):
+    assert run.best_checkpoint(tmp_path) is None
+    last = tmp_path / 'epoch_3.pth'
+    (tmp_path / 'last_checkpoint').write_text(str(last))
+    assert run.best_checkpoint(tmp_path) == last  # killed before the first validation
+    (tmp_path / 'best_coco_AP_epoch_2.pth').touch()
+    assert run.best_checkpoint(tmp_path).name == 'best_coco_AP_epoch_2.pth'

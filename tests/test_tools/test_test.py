@@ -9,6 +9,7 @@ import mmengine
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from scopevit.engine import run
 
@@ -57,7 +58,10 @@ def test_writes_metrics_predictions_and_drawings(name, make_task, tool, save_wei
     assert parameters['total'] - parameters['backbone'] == OUTSIDE_OF_BACKBONE[name]
     assert report['versions']['torch'] == torch.__version__
     assert report['versions']['mmengine'] == mmengine.__version__
-    assert {LIBRARY[name], 'mmcv', 'scopevit', 'python'} < set(report['versions'])
+    assert report['versions']['torchvision'] == torchvision.__version__
+    assert report['versions']['numpy'] == np.__version__
+    assert report['versions']['opencv'] == cv2.__version__
+    assert {LIBRARY[name], 'mmcv', 'scopevit', 'python', 'pycocotools'} < set(report['versions'])
     assert report['device'] == (
         torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
     )
@@ -67,14 +71,15 @@ def test_writes_metrics_predictions_and_drawings(name, make_task, tool, save_wei
     assert len(drawings) == SAMPLES[name]
 
 
-def test_accuracy_of_a_constant_answer(make_task, tool, save_weights):
+@pytest.mark.parametrize('tta', [[], ['--tta']])
+def test_accuracy_of_a_constant_answer(tta, make_task, tool, save_weights):
     def always_trouser(weights: dict) -> None:
         weights['head.fc.weight'].zero_()
         weights['head.fc.bias'].copy_(torch.tensor([0.0, 1.0, 0.0]))
 
     task = make_task('classification')
     checkpoint = save_weights(task, always_trouser)
-    code, err = tool('test', task.config, checkpoint, '--work-dir', task.work_dir)
+    code, err = tool('test', task.config, checkpoint, '--work-dir', task.work_dir, *tta)
     assert code == 0, err
     report = json.loads((task.work_dir / 'metrics.json').read_text())
     # 4 of the 8 images are trousers.
@@ -98,6 +103,46 @@ def test_iou_of_a_constant_answer(tta, make_task, tool, save_weights):
     assert metrics['aAcc'] == pytest.approx(background, abs=0.01)
     assert metrics['mIoU'] == pytest.approx(background / 4, abs=0.01)
     assert metrics['mAcc'] == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize('name', ['classification', 'detection', 'segmentation'])
+def test_default_test_time_augmentation(name, make_task, tool, save_weights):
+    task = make_task(name)
+    text = task.config.read_text().partition('tta_model =')[0]
+    if name == 'detection':
+        # The size of the images: near ties between proposals magnify what resizing rounds.
+        text = text.replace('scale=(128, 128)', 'scale=(250, 250)')
+        text += (
+            "\nmodel['roi_head'].update(mask_head=None, mask_roi_extractor=None)"
+            "\nval_evaluator['metric'] = 'bbox'\n"
+        )
+    task.config.write_text(text)
+    checkpoint = save_weights(task)
+    predictions = []
+    for flip_images in (False, True):
+        if flip_images:
+            for path in task.data.glob('images/*'):
+                # As PNG, which loses nothing, whatever the name says.
+                path.write_bytes(cv2.imencode('.png', cv2.flip(cv2.imread(str(path)), 1))[1])
+        out = task.work_dir / f'{flip_images}.pkl'
+        code, err = tool(
+            'test', task.config, checkpoint, '--work-dir', task.work_dir, '--out', out, '--tta'
+        )
+        assert code == 0, err
+        predictions.append(pickle.loads(out.read_bytes()))
+    # The average over both knows no left and right, but for the order of the results.
+    for plain, flipped in zip(*predictions):
+        if name == 'classification':
+            assert torch.allclose(plain['pred_score'], flipped['pred_score'], atol=1e-4)
+        elif name == 'segmentation':
+            a, b = (p['pred_sem_seg']['data'].squeeze() for p in (plain, flipped))
+            assert (a == b.flip(-1)).float().mean() > 0.99
+        else:
+            a, b = (p['pred_instances'] for p in (plain, flipped))
+            assert len(a['scores']) > 0
+            assert torch.allclose(a['scores'], b['scores'], atol=1e-4)
+            # x1 and x2 from either border of the image
+            assert torch.allclose(a['bboxes'][:, 0], 250 - b['bboxes'][:, 2], atol=0.01)
 
 
 def test_as_a_process(make_task, process, save_weights):

@@ -1,14 +1,25 @@
 """tools/train.py on a miniature of each task."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import MODELS
 
+from scopevit import ScopeViT
 from scopevit.checkpoint import read_checkpoint
+from scopevit.engine.config import load_config
 
-TASKS = ('classification', 'detection', 'segmentation', 'pose')
+LIBRARIES = {
+    'classification': 'mmpretrain',
+    'detection': 'mmdet',
+    'segmentation': 'mmseg',
+    'pose': 'mmpose',
+}
+TASKS = tuple(LIBRARIES)
 
 
 def log_of(work_dir: Path) -> str:
@@ -126,6 +137,58 @@ def test_resumes_after_a_kill_while_a_checkpoint_is_written(make_task, tool, mon
     assert 'resumed epoch: 1, iter: 2' in log_of(task.work_dir)
     assert [path.name for path in task.work_dir.glob('*.pth')] == ['epoch_2.pth']
     assert read_checkpoint(task.work_dir / 'epoch_2.pth')['meta']['iter'] == 4
+
+
+def test_a_kill_while_the_best_checkpoint_is_written_leaves_the_last_best(
+    make_task, tool, monkeypatch
+):
+    task = make_task('classification')
+    task.edit("type='CheckpointHook'", "type='CheckpointHook', save_best='accuracy/top1'")
+    arguments = ['train', task.config, '--work-dir', task.work_dir]
+    options = ['--cfg-options', 'train_cfg.max_epochs=3']
+    # Every epoch is better than the one before.
+    monkeypatch.setitem(CheckpointHook.rule_map, 'greater', lambda x, y: True)
+    put = LocalBackend.put
+
+    def put_half(self, obj: bytes, filepath: str) -> None:
+        if 'best_accuracy_top1_epoch_2' in str(filepath):
+            put(self, obj[: len(obj) // 2], filepath)
+            raise KeyboardInterrupt
+        put(self, obj, filepath)
+
+    def best() -> list[str]:
+        return [path.name for path in task.work_dir.glob('best_*.pth')]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBackend, 'put', put_half)
+        with pytest.raises(KeyboardInterrupt):
+            tool(*arguments, *options)
+    assert best() == ['best_accuracy_top1_epoch_1.pth']
+    read_checkpoint(task.work_dir / best()[0])
+    code, err = tool(*arguments, '--resume', *options)
+    assert code == 0, err
+    assert best() == ['best_accuracy_top1_epoch_3.pth']
+    info = read_checkpoint(task.work_dir / 'epoch_3.pth')['message_hub']['runtime_info']
+    assert info['best_ckpt'] == str(task.work_dir / best()[0])
+
+
+@pytest.mark.parametrize(('name', 'library'), LIBRARIES.items())
+def test_backbone_in_the_train_tool_of_a_library(name, library, make_task, process):
+    task = make_task(name)
+    folder = find_spec(library).submodule_search_locations[0]
+    train = Path(folder, '.mim', 'tools', 'train.py')
+    # By default, mmpretrain lets the processes that load data persist; here are none.
+    options = [f'{mode}_dataloader.persistent_workers=False' for mode in ('train', 'val')]
+    result = process(
+        train, task.config, '--work-dir', task.work_dir, '--cfg-options', *options,
+        CUDA_VISIBLE_DEVICES='',
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    weights = read_checkpoint(task.work_dir / 'epoch_1.pth')['state_dict']
+    backbone = MODELS.build(load_config(task.config).model.backbone)
+    assert isinstance(backbone, ScopeViT)
+    trained = {k.removeprefix('backbone.') for k in weights if k.startswith('backbone.')}
+    assert trained == set(backbone.state_dict())
 
 
 def test_two_processes_on_the_cpu(make_task, process):
