@@ -14,6 +14,8 @@ import pytest
 import shapely
 import torch
 
+from scopevit.engine.cli import run_tool
+
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / 'data' / 'demo'
 NUCLEI = DEMO / 'nuclei'
@@ -446,9 +448,8 @@ def test_detection_is_scored_as_mmdet_does(baselines, quiet):
     assert score == pytest.approx(found, abs=5.1e-4)  # mmdet rounds to three digits
 
 
-def test_missing_data_is_one_line(baselines, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr('sys.argv', ['baselines.py', '--data-root', str(tmp_path)])
-    assert baselines.main() == 1
+def test_missing_data_is_one_line(baselines, tmp_path, capsys):
+    assert run_tool(baselines.main, ['--data-root', str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.count('\n') == 1
     assert 'train-labels-idx1-ubyte is missing' in error

@@ -374,8 +374,10 @@ def main(argv: list[str] | None = None) -> None:
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='as in tools/train.py'
     )
     args = parser.parse_args(argv)
-    # So that a kill, like Ctrl-C, ends the training that runs in a process of its own.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both shall end the training, which runs in a process of its own; a shell that starts the demo
+    # in the background has it ignore the first.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     try:
         demo(args.task or None, args.out, args.cfg_options)
     except KeyboardInterrupt:
