@@ -3,6 +3,9 @@
     python tools/train.py configs/demo/classification_scopevit-xtiny_fashion-mnist.py
 
 Source of the data: data/demo/README.md.
+
+Measured: accuracy 0.84 (most frequent class: 0.10),
+in 3 minutes on 2 CPU cores.
 """
 
 _base_ = '../_base_/demo_runtime.py'

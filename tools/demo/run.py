@@ -1,6 +1,6 @@
 """Trains and tests ScopeViT-xtiny on four tasks and real images, and draws what it predicts.
 
-    make demo                # all four, about 15 minutes on 2 CPU cores
+    make demo                # all four, about 19 minutes on 2 CPU cores
     make demo TASK=pose      # one of classification, segmentation, detection, pose
 
 What is finished is not done again; what was interrupted goes on from its last checkpoint. Results
@@ -81,7 +81,7 @@ TASKS = {
             in_percent=True,
             baselines={'all background': baselines.segmentation_baseline},
             draw=pictures.draw_segmentation,
-            minutes=4,
+            minutes=5,
         ),
         Task(
             name='detection',
