@@ -10,6 +10,7 @@ from scopevit.compat import (
     mmcv_ext,
     mmpose_visualizer,
     mmpretrain,
+    mmpretrain_pooling,
     pkg_resources,
     torch_load,
     xtcocotools,
@@ -29,4 +30,5 @@ def apply() -> None:
     mmcv_ext.apply()
     xtcocotools.apply()
     mmpretrain.apply()
+    mmpretrain_pooling.apply()
     mmpose_visualizer.apply()

@@ -1,0 +1,2 @@
+_base_ = './scopevit-tiny_8xb128-ema_in1k.py'
+model = dict(backbone=dict(arch='xtiny'))

@@ -1,0 +1,2 @@
+_base_ = './fpn_scopevit-tiny_8xb4-80k_ade20k-512x512.py'
+model = dict(backbone=dict(arch='xtiny'))

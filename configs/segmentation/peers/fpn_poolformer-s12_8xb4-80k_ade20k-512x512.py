@@ -1,0 +1,8 @@
+_base_ = [
+    '../fpn_scopevit-tiny_8xb4-80k_ade20k-512x512.py',
+    '../../_base_/backbones/poolformer-s12.py',
+]
+model = dict(
+    backbone=dict(_delete_=True, **_base_.peer_backbone),
+    neck=dict(in_channels=_base_.peer_channels),
+)

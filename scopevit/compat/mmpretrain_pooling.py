@@ -1,0 +1,37 @@
+"""Let mmpretrain's pooling neck take the list of maps that some backbones of mmdet return.
+
+Symptom: a classifier with, say, ``mmdet.PyramidVisionTransformer`` ends in ``TypeError: neck inputs
+should be tuple or torch.tensor``.
+
+Versions: mmpretrain 1.2, whose ``GlobalAveragePooling`` takes a tuple only; mmdet 3.3, whose PVT
+returns a list.
+
+Delete when: either library gives way.
+"""
+
+import functools
+from types import ModuleType
+
+from torch import Tensor
+
+from scopevit.compat._after_import import after_import
+
+_MODULE = 'mmpretrain.models.necks.gap'
+
+
+def apply() -> None:
+    """Makes the neck take a list as well."""
+    after_import(_MODULE, _accept_list)
+
+
+def _accept_list(module: ModuleType) -> None:
+    cls = module.GlobalAveragePooling
+    forward = cls.forward
+
+    @functools.wraps(forward)
+    def forward_tuple(
+        self, inputs: Tensor | tuple[Tensor, ...] | list[Tensor]
+    ) -> Tensor | tuple[Tensor, ...]:
+        return forward(self, tuple(inputs) if isinstance(inputs, list) else inputs)
+
+    cls.forward = forward_tuple
