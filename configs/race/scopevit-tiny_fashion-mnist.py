@@ -1,0 +1,2 @@
+_base_ = './scopevit-xtiny_fashion-mnist.py'
+model = dict(backbone=dict(arch='tiny'))

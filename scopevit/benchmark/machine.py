@@ -1,0 +1,53 @@
+"""What a measurement depends on besides the network."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from scopevit.errors import InputError
+from scopevit.version import __version__
+
+PACKAGES = ('timm', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmpose', 'mmpretrain',
+            'mmsegmentation')  # fmt: skip
+
+
+def check_device(device: str) -> None:
+    """Raises an InputError unless torch can use a device."""
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise InputError('--device cuda: torch finds no GPU; --device cpu works everywhere')
+
+
+def describe_machine(device: str) -> dict[str, str]:
+    """Returns processor, threads, versions and date by their names."""
+    machine = {
+        'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='minutes'),
+        'processor': processor_name(),
+        'cores': str(len(os.sched_getaffinity(0))),
+        'threads of torch': str(torch.get_num_threads()),
+        'OMP_WAIT_POLICY': os.environ.get('OMP_WAIT_POLICY', 'not set'),
+    }
+    if device == 'cuda':
+        machine['GPU'] = torch.cuda.get_device_name()
+    versions = {'python': platform.python_version(), 'scopevit': __version__}
+    versions['torch'] = torch.__version__
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a library that is not installed has measured nothing
+    return {**machine, **versions}
+
+
+def processor_name() -> str:
+    """Returns the name of the CPU, or its architecture where the system does not tell."""
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            key, _, value = line.partition(':')
+            if key.strip() == 'model name':
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,83 @@
+"""Peak memory of what runs inside a context."""
+
+import weakref
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from scopevit.benchmark.networks import Network
+
+
+class PeakMemory(TorchDispatchMode):
+    """Follows the tensors that operators allocate, on any device.
+
+    A storage counts from the operator that returns it until its last tensor is gone; views and
+    operators in place add nothing, nor do tensors made before. Scratch space that an operator frees
+    before it returns is not seen. Inside `torch.inference_mode` some operators are not taken apart,
+    and what they hold in between is scratch space too: use `torch.no_grad`.
+
+        with torch.no_grad(), PeakMemory() as memory:
+            model(images)
+        memory.peak_bytes
+
+    Attributes:
+        peak_bytes: The most bytes that were alive at one time.
+        largest_bytes: Bytes of the largest storage.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak_bytes = 0
+        self.largest_bytes = 0
+        self._alive: dict[int, int] = {}  # bytes of each storage by its address
+
+    def __torch_dispatch__(
+        self, func: object, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        out = func(*args, **(kwargs or {}))
+        given = {storage._cdata for storage in storages((args, kwargs))}
+        for storage in storages(out):
+            if storage._cdata not in given and storage._cdata not in self._alive:
+                self._alive[storage._cdata] = storage.nbytes()
+                self.largest_bytes = max(self.largest_bytes, storage.nbytes())
+                weakref.finalize(storage, self._alive.pop, storage._cdata, None)
+        self.peak_bytes = max(self.peak_bytes, sum(self._alive.values()))
+        return out
+
+
+def storages(values: object) -> list[torch.UntypedStorage]:
+    """Returns the storages of all tensors in nested values."""
+    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    return [tensor.untyped_storage() for tensor in tensors]
+
+
+def measure_memory(network: Network, device: str = 'cpu') -> int:
+    """Measures the peak memory of one image's forward pass, beyond the network's own and the image.
+
+    On the CPU it is that of `PeakMemory`, on a GPU that of torch's allocator.
+
+    Args:
+        network (Network): Network.
+        device (str): 'cpu' or 'cuda'; the network moves there.
+
+    Returns:
+        int: Bytes.
+
+    Raises:
+        InputError: If the network does not run on images of its shape.
+    """
+    module = network.module.to(device)
+    images = network.make_input(device=device)
+    if device == 'cpu':
+        with network.explained(), torch.no_grad(), PeakMemory() as memory:
+            module(images)
+        return memory.peak_bytes
+    with network.explained(), torch.inference_mode():
+        module(images)  # libraries keep workspaces from their first call on
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        module(images)
+        torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before

@@ -1,0 +1,335 @@
+"""Networks to measure, from configs of this project's libraries and from timm."""
+
+import difflib
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from scopevit.engine.config import load_config, type_name
+from scopevit.engine.data import leaf_configs
+from scopevit.engine.explain import input_errors
+from scopevit.engine.libraries import find_library
+from scopevit.errors import InputError
+
+TASKS = {
+    'mmpretrain': 'classification',
+    'mmdet': 'detection',
+    'mmseg': 'segmentation',
+    'mmpose': 'pose',
+}
+# Settings of a model that change neither what it computes when it is tested nor how long it takes.
+TRAINING_KEYS = {'train_cfg', 'init_cfg', 'pretrained', 'drop_path_rate', 'drop_rate', 'with_cp'}
+# Sides in pixels of the boxes that stand for the proposals of a two-stage detector.
+BOX_SIZES = (32, 64, 128, 256, 512)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to measure.
+
+    Attributes:
+        name: Stem of the config, or timm's name.
+        source: Path of the config, or 'timm'.
+        task: 'classification', 'detection', 'segmentation' or 'pose'.
+        backbone: Type of the backbone, 'ScopeViT' for ours; timm's name for a model of timm.
+        shape: One input, (channels, height, width).
+        module: The network in eval mode, on the CPU, without pre- and post-processing: it takes
+            images (N, C, H, W).
+    """
+
+    name: str
+    source: str
+    task: str
+    backbone: str
+    shape: tuple[int, int, int]
+    module: nn.Module
+
+    @property
+    def model(self) -> nn.Module:
+        """The model as its library built it."""
+        return self.module.model if isinstance(self.module, TensorForward) else self.module
+
+    def make_input(self, batch_size: int = 1, device: str = 'cpu') -> Tensor:
+        """Returns one image of noise, the same every time, `batch_size` times: (N, C, H, W)."""
+        image = torch.randn(self.shape, generator=torch.Generator().manual_seed(0))
+        return image.to(device).repeat(batch_size, 1, 1, 1)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Names the network and its input where it does not run, in an `InputError`."""
+        try:
+            yield
+        except (AssertionError, LookupError, NotImplementedError, RuntimeError, TypeError,
+                ValueError) as error:  # fmt: skip
+            height, width = self.shape[1:]
+            raise InputError(
+                f'{self.name} does not run on images of {height}x{width}: '
+                f'{type(error).__name__}: {error}'
+            ) from error
+
+
+class TensorForward(nn.Module):
+    """A model of one of the four libraries, as a function of images alone: its mode 'tensor'.
+
+    Args:
+        model (nn.Module): Model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> object:
+        """Returns what the last layers give for images of (N, C, H, W)."""
+        return self.model(images, None, mode='tensor')
+
+
+class TwoStageForward(TensorForward):
+    """A two-stage detector with a fixed number of boxes instead of its proposals.
+
+    The network of a two-stage detector depends on what it sees. What is measured here is what the
+    field counts: backbone, neck and RPN head on the images, the box head on `test_cfg.rpn`'s
+    `max_per_img` boxes an image and the mask head on those of `test_cfg.rcnn`. RoIAlign runs too,
+    on boxes spread over the image; decoding and NMS do not.
+
+    Args:
+        model (nn.Module): A `TwoStageDetector` of mmdet with a `StandardRoIHead`.
+    """
+
+    def forward(self, images: Tensor) -> tuple:
+        """Returns what the heads give for images of (N, C, H, W)."""
+        roi_head, test_cfg = self.model.roi_head, self.model.test_cfg
+        maps = self.model.extract_feat(images)
+        boxes = spread_boxes(images, test_cfg['rpn']['max_per_img'])
+        features = pool_boxes(roi_head.bbox_roi_extractor, maps, boxes)
+        outputs = (self.model.rpn_head(maps), roi_head.bbox_head(features))
+        if roi_head.with_mask:
+            boxes = spread_boxes(images, test_cfg['rcnn']['max_per_img'])
+            features = pool_boxes(roi_head.mask_roi_extractor, maps, boxes)
+            outputs += (roi_head.mask_head(features),)
+        return outputs
+
+
+def spread_boxes(images: Tensor, count: int) -> Tensor:
+    """Makes boxes of `BOX_SIZES` in turn, their centres on a grid, cut off at the border.
+
+    Args:
+        images (Tensor): Images, (N, C, H, W).
+        count (int): Boxes an image.
+
+    Returns:
+        Tensor: Index of the image, left, top, right, bottom in pixels: (N * count, 5).
+    """
+    batch, _, height, width = images.shape
+    columns = max(1, round((count * width / height) ** 0.5))
+    rows = -(-count // columns)
+    index = torch.arange(count, device=images.device)
+    half = torch.tensor(BOX_SIZES, device=images.device)[index % len(BOX_SIZES)] / 2
+    x = (index % columns + 0.5) * width / columns
+    y = (index // columns + 0.5) * height / rows
+    sides = [
+        (x - half).clamp(0, width),
+        (y - half).clamp(0, height),
+        (x + half).clamp(0, width),
+        (y + half).clamp(0, height),
+    ]
+    boxes = torch.stack(sides, dim=1).to(images.dtype).repeat(batch, 1)  # (N * count, 4)
+    image = torch.arange(batch, device=images.device).repeat_interleave(count)
+    return torch.cat([image[:, None].to(boxes), boxes], dim=1)
+
+
+def pool_boxes(extractor: nn.Module, maps: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
+    """Returns the features of boxes, (boxes, C, size, size)."""
+    if boxes.is_meta:  # the values decide which map a box takes
+        size = extractor.roi_layers[0].output_size
+        return maps[0].new_empty(len(boxes), extractor.out_channels, *size)
+    return extractor(maps[: extractor.num_inputs], boxes)
+
+
+def from_config(path: str | Path, size: tuple[int, int] | None = None) -> Network:
+    """Builds the network of a config.
+
+    Args:
+        path (str | Path): Config file.
+        size (tuple[int, int] | None): Height and width in pixels; by default those of the recipe.
+
+    Raises:
+        InputError: If the config has errors, or does not tell the size.
+    """
+    return build_network(load_config(path), size)
+
+
+def build_network(cfg: Config, size: tuple[int, int] | None = None) -> Network:
+    """Builds the network of a config that is read already; see `from_config`."""
+    find_library(cfg.get('default_scope'))
+    if cfg.get('model') is None:
+        raise InputError(f'{cfg.filename} has no model')
+    shape = input_shape(cfg, size)
+    with (
+        input_errors(cfg.filename),
+        MODELS.switch_scope_and_registry(cfg.default_scope) as registry,
+    ):
+        module = revert_sync_batchnorm(registry.build(cfg.model)).eval()
+    return Network(
+        name=Path(cfg.filename).stem,
+        source=str(cfg.filename),
+        task=TASKS[cfg.default_scope],
+        backbone=type_name(cfg.model.get('backbone') or cfg.model),
+        shape=shape,
+        module=tensor_forward(module, cfg.filename),
+    )
+
+
+def tensor_forward(model: nn.Module, source: str) -> TensorForward:
+    """Returns a model as a function of images, a two-stage detector with its boxes fixed."""
+    if not (getattr(model, 'with_rpn', False) and getattr(model, 'with_roi_head', False)):
+        return TensorForward(model)
+    from mmdet.models.roi_heads import StandardRoIHead  # slow to import, and for detectors alone
+
+    roi_head = model.roi_head
+    if not isinstance(roi_head, StandardRoIHead) or roi_head.with_shared_head:
+        raise InputError(
+            f'{source}: the roi_head must be a StandardRoIHead without shared_head to be measured, '
+            f'not {type(roi_head).__name__}'
+        )
+    return TwoStageForward(model)
+
+
+def from_timm(name: str, size: tuple[int, int] | None = None) -> Network:
+    """Builds a model of timm, with random weights.
+
+    Args:
+        name (str): timm's name of the model.
+        size (tuple[int, int] | None): Height and width in pixels; by default the model's own.
+
+    Raises:
+        InputError: If timm has no such model; the message names similar ones.
+    """
+    check_timm_name(name)
+    module = timm.create_model(name).eval()
+    channels, *own_size = module.pretrained_cfg['input_size']
+    shape = (channels, *(size or own_size))
+    return Network(name, 'timm', 'classification', name, shape, module)
+
+
+def check_timm_name(name: str) -> None:
+    """Raises an InputError unless timm has a model of some name."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f'; did you mean {", ".join(near)}?' if near else '; see timm.list_models()'
+        raise InputError(f'timm has no model {name!r}{hint}')
+
+
+def from_name(name: str, size: tuple[int, int] | None = None) -> Network:
+    """Builds a network from a config file, or where it is none, from timm's name of a model."""
+    if name.endswith('.py') or Path(name).exists():
+        return from_config(name, size)
+    return from_timm(name, size)
+
+
+def network_key(cfg: Config, size: tuple[int, int] | None = None) -> str:
+    """Returns a text that two recipes share whose networks and input sizes are the same."""
+    model = untrained(cfg.get('model') or {})
+    return json.dumps([cfg.get('default_scope'), input_shape(cfg, size), model], default=str)
+
+
+def untrained(value: object) -> object:
+    """Returns a part of a model's config without what concerns training alone."""
+    if isinstance(value, dict):
+        kept = sorted((key, item) for key, item in value.items() if key not in TRAINING_KEYS)
+        return {
+            key: untrained(item)
+            for key, item in kept
+            if not key.startswith('loss') and key != 'data_preprocessor'
+        }
+    if isinstance(value, (list, tuple)):
+        return [untrained(item) for item in value]
+    return value
+
+
+def input_shape(cfg: Config, size: tuple[int, int] | None = None) -> tuple[int, int, int]:
+    """Returns the channels, height and width of a recipe's input.
+
+    Args:
+        cfg (Config): Config.
+        size (tuple[int, int] | None): Height and width in pixels; by default what the recipe tests
+            at. Detection counts a landscape image as large as the recipe's scale admits, padded.
+
+    Raises:
+        InputError: If the config does not tell the size.
+    """
+    size = size or recipe_size(cfg)
+    if size is None:
+        raise InputError(
+            f'{cfg.filename} does not tell the size of its images: give --shape HEIGHT WIDTH'
+        )
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    return (backbone.get('in_channels', 3), *size)
+
+
+def recipe_size(cfg: Config) -> tuple[int, int] | None:
+    """Returns the height and width in pixels at which a recipe tests, where it tells."""
+    steps = {type_name(step): step for step in test_pipeline(cfg)}
+    preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or {}
+    task = TASKS.get(cfg.get('default_scope'))
+    if task == 'segmentation':
+        # Tested as a whole image or in windows: the field counts at the size of training.
+        return height_width(preprocessor.get('size') or cfg.get('crop_size'), width_first=False)
+    if task == 'pose':
+        affine = steps.get('TopdownAffine') or cfg.get('codec') or {}
+        return height_width(affine.get('input_size'))
+    if task == 'detection':
+        size = height_width((steps.get('Resize') or {}).get('scale'))
+        divisor = preprocessor.get('pad_size_divisor', 1)
+        return size and tuple(-(-side // divisor) * divisor for side in sorted(size))
+    for name, key in (('CenterCrop', 'crop_size'), ('Resize', 'scale')):
+        if name in steps:
+            return height_width(steps[name].get(key))
+    return None
+
+
+def test_pipeline(cfg: Config) -> list[dict]:
+    """Returns the transforms of the first data set that a recipe tests on."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    return (next(leaf_configs(dataset)).get('pipeline') or []) if dataset else []
+
+
+def height_width(
+    size: int | tuple[int, int] | None, width_first: bool = True
+) -> tuple[int, int] | None:
+    """Returns height and width of a config's size, which is one side or two."""
+    if not size:
+        return None
+    sides = [size, size] if isinstance(size, int) else list(size)
+    return tuple(reversed(sides)) if width_first else tuple(sides)
+
+
+def find_recipes(paths: list[str]) -> list[Path]:
+    """Returns config files, and those in folders at any depth except in `_base_`, each once.
+
+    Raises:
+        InputError: If a file is missing or a folder holds no recipe.
+    """
+    return list(dict.fromkeys(itertools.chain.from_iterable(map(recipes_at, map(Path, paths)))))
+
+
+def recipes_at(path: Path) -> list[Path]:
+    """Returns the config files at a path."""
+    if not path.is_dir():
+        if not path.is_file():
+            raise InputError(f'no config and no folder of configs: {path}')
+        return [path]
+    found = sorted(p for p in path.rglob('*.py') if '_base_' not in p.relative_to(path).parts)
+    if not found:
+        raise InputError(f'no recipe (*.py) in {path}')
+    return found

@@ -1,0 +1,209 @@
+"""Tables in Markdown and CSV, and scatter plots; for any rows, not for networks alone."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+ACCENT, GREY = '#d55e00', '#666666'
+# Where a label may stand, in points from its mark: right, left, above, below and further away.
+LABEL_OFFSETS = [
+    (x * reach, y * reach)
+    for reach in (7, 14, 24, 36)
+    for x, y in (
+        (1, 0),
+        (-1, 0),
+        (0, 1),
+        (0, -1),
+        (0.7, 0.7),
+        (0.7, -0.7),
+        (-0.7, 0.7),
+        (-0.7, -0.7),
+    )
+]
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], align: str = '') -> str:
+    """Makes a table in GitHub's Markdown, its columns in line where it is read as text.
+
+    Args:
+        columns (Sequence[str]): Titles.
+        rows (Sequence[Sequence[str]]): Cells; a line break in one becomes `<br>`.
+        align (str): 'l' or 'r' for each column; by default the first is on the left, the others on
+            the right.
+
+    Returns:
+        str: The lines, each with its line break.
+    """
+    align = align or 'l' + 'r' * (len(columns) - 1)
+    table = [[escape(cell) for cell in row] for row in (columns, *rows)]
+    widths = [max(3, *(len(cell) for cell in column)) for column in zip(*table)]
+    rule = ['-' * (w - 1) + ':' if a == 'r' else '-' * w for w, a in zip(widths, align)]
+    lines = [
+        [cell.rjust(w) if a == 'r' else cell.ljust(w) for cell, w, a in zip(row, widths, align)]
+        for row in table
+    ]
+    return ''.join(f'| {" | ".join(line)} |\n' for line in (lines[0], rule, *lines[1:]))
+
+
+def escape(cell: str) -> str:
+    """Returns the text of a cell as Markdown shows it in a table."""
+    return cell.replace('|', '\\|').replace('\n', '<br>')
+
+
+def csv_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Makes a table of comma separated values; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mark of a scatter plot.
+
+    Attributes:
+        label: Text beside it.
+        x: Place along the horizontal axis.
+        y: Place along the vertical axis.
+        spread: Ends of its vertical error bar, if it has one.
+        accent: Whether it stands out.
+        hollow: Whether it is drawn as an outline.
+        panel: Title of the panel it is in.
+    """
+
+    label: str
+    x: float
+    y: float
+    spread: tuple[float, float] | None = None
+    accent: bool = False
+    hollow: bool = False
+    panel: str = ''
+
+
+def scatter_plot(points: Sequence[Point], x_label: str, y_label: str) -> Figure:
+    """Draws points into panels side by side, with a logarithmic horizontal axis.
+
+    Args:
+        points (Sequence[Point]): At least one point.
+        x_label (str): What the horizontal axes show.
+        y_label (str): What the vertical axes show.
+    """
+    order = list(dict.fromkeys(point.panel for point in points))
+    panels = groupby(sorted(points, key=lambda p: order.index(p.panel)), key=lambda p: p.panel)
+    columns = min(2, len(order))
+    rows = -(-len(order) // columns)
+    figure = Figure(figsize=(8.0 * columns, 5.5 * rows), layout='constrained')
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(order) :]:
+        axes.set_visible(False)
+    for axes, (title, group) in zip(grid, panels):
+        axes.set_title(title)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(alpha=0.25)
+        draw_points(axes, list(group))
+    return figure
+
+
+def draw_points(axes: Axes, points: Sequence[Point]) -> None:
+    """Draws the points of one panel and labels them."""
+    axes.set_xscale('log')
+    axes.margins(0.12)
+    for point in points:
+        color = ACCENT if point.accent else GREY
+        axes.errorbar(
+            point.x,
+            point.y,
+            yerr=point.spread and [[point.y - point.spread[0]], [point.spread[1] - point.y]],
+            fmt='o' if point.accent else 's',
+            color=color,
+            markerfacecolor='white' if point.hollow else color,
+            markersize=7 if point.accent else 5,
+            capsize=3,
+            zorder=3,
+        )
+    values = sorted({point.x for point in points})
+    if len(values) > 1 and values[-1] / values[0] < 20:
+        # Powers of ten alone would leave such an axis with one tick or none.
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FormatStrFormatter('%g'))
+    place_labels(axes, points)
+
+
+def place_labels(axes: Axes, points: Sequence[Point]) -> None:
+    """Writes each label where it covers the least of the marks and labels that are there."""
+    figure = axes.figure
+    figure.canvas.draw()  # settles where data is on the page
+    renderer = figure.canvas.get_renderer()
+    frame = axes.get_window_extent(renderer)
+    marks = [axes.transData.transform((point.x, point.y)) for point in points]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in marks]
+    for point in sorted(points, key=lambda point: not point.accent):
+        label = axes.annotate(
+            point.label,
+            (point.x, point.y),
+            xytext=LABEL_OFFSETS[0],
+            textcoords='offset points',
+            fontsize=8,
+            color=ACCENT if point.accent else GREY,
+            fontweight='bold' if point.accent else 'normal',
+        )
+        boxes = []
+        for x, y in LABEL_OFFSETS:
+            move_label(label, x, y)
+            box = label.get_window_extent(renderer)
+            boxes.append((sum(overlap(box, other) for other in taken) + outside(box, frame), box))
+        best = min(range(len(boxes)), key=lambda i: boxes[i][0])  # the nearest of equals
+        move_label(label, *LABEL_OFFSETS[best])
+        taken.append(boxes[best][1])
+
+
+def move_label(label: Annotation, x: float, y: float) -> None:
+    """Moves a label to an offset from its mark, in points, away from which it extends."""
+    label.set_position((x, y))
+    label.set_horizontalalignment('left' if x > 0 else 'right' if x < 0 else 'center')
+    label.set_verticalalignment('bottom' if y > 0 else 'top' if y < 0 else 'center')
+
+
+def overlap(box: Bbox, other: Bbox) -> float:
+    """Returns the area that two boxes share."""
+    shared = Bbox.intersection(box, other)
+    return shared.width * shared.height if shared else 0.0
+
+
+def outside(box: Bbox, frame: Bbox) -> float:
+    """Returns the area of a box outside of a frame."""
+    return box.width * box.height - overlap(box, frame)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure to a file, whole or not at all; an SVG keeps its text as text."""
+    part = path.with_name(f'{path.name}.part')
+    settings = {'svg.fonttype': 'none', 'svg.hashsalt': path.name}
+    metadata = {'Date': None} if path.suffix == '.svg' else None
+    with matplotlib.rc_context(settings):
+        figure.savefig(part, format=path.suffix[1:], metadata=metadata, dpi=120)
+    os.replace(part, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    part = path.with_name(f'{path.name}.part')
+    part.write_text(text, encoding='utf-8')
+    os.replace(part, path)

@@ -1,0 +1,200 @@
+"""The benchmark from the arguments of `tools/benchmark/table.py` to the files in its folder."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from scopevit.benchmark.machine import check_device, describe_machine
+from scopevit.benchmark.metrics import Score, find_scores
+from scopevit.benchmark.networks import check_timm_name, find_recipes, from_name
+from scopevit.benchmark.published import Published, read_published
+from scopevit.benchmark.report import (
+    Point,
+    markdown_table,
+    scatter_plot,
+    write_figure,
+    write_text,
+)
+from scopevit.benchmark.rows import Row, measure_rows
+from scopevit.benchmark.speed import SpeedOptions, measure_speed
+from scopevit.benchmark.table import plot_points, published_table, rows_csv, rows_table, speed_table
+from scopevit.engine.run import write_json
+from scopevit.errors import InputError
+
+SIZE_NOTE = """\
+Multiply-adds are those of convolutions, matrix products and attention for one image. Norms are not
+among them; counters that add those read about 1 % more. Memory is the peak of one image's forward
+pass beyond the weights.
+"""
+SPEED_NOTE = """\
+Times are medians with their quartiles, without pre- and post-processing; all models took turns.
+"""
+DEFAULT_WORK_DIRS = 'work_dirs'
+Y_LABELS = {'metric': 'metric (%)', 'throughput': 'images per second at batch {}'}
+
+
+def run_benchmark(
+    configs: Sequence[str],
+    timm_names: Sequence[str] = (),
+    published: str | None = None,
+    work_dirs: str | None = None,
+    out: str = 'work_dirs/benchmark',
+    size: tuple[int, int] | None = None,
+    options: SpeedOptions | None = None,
+    speed: bool = True,
+    max_minutes: float = 8.0,
+    plot: str | None = None,
+) -> str:
+    """Measures networks and writes `table.md`, `.csv` and `.json`, `plot.svg` and `.png`.
+
+    Args:
+        configs (Sequence[str]): Config files, and folders of them.
+        timm_names (Sequence[str]): timm's names of models.
+        published (str | None): File of published results, whose configs are measured as well.
+        work_dirs (str | None): Folder to look for `metrics.json` files in; by default `work_dirs`,
+            if it is there.
+        out (str): Folder for the results.
+        size (tuple[int, int] | None): Height and width in pixels; by default each model's own.
+        options (SpeedOptions | None): How to measure speed and on which device. The first batch
+            size is that of the latency, the last one that of the throughput.
+        speed (bool): Whether to measure speed.
+        max_minutes (float): No further round of speed begins that would end after this time.
+        plot (str | None): 'metric' or 'throughput'; by default the metric where there is one.
+
+    Returns:
+        str: The report in Markdown.
+
+    Raises:
+        InputError: If something given is wrong, before anything is measured; or afterwards, if some
+            of the models could not be measured: the report has the others and why.
+    """
+    begin = time.perf_counter()
+    options = options or SpeedOptions()
+    check_device(options.device)
+    entries = read_published(published) if published else []
+    recipes = list(
+        dict.fromkeys([*find_recipes(configs), *(Path(e.config) for e in entries if e.config)])
+    )
+    for name in timm_names:
+        check_timm_name(name)
+    if not (recipes or timm_names):
+        raise InputError('nothing to measure: give configs, --timm or --published')
+    scores = load_scores(work_dirs)
+    names = {recipe.stem for recipe in recipes}
+    kind = choose_plot(plot, speed, bool(entries or names & set(scores)))
+    deadline = begin + 60 * max_minutes if speed else None
+    rows = measure_rows(recipes, timm_names, size, options, deadline, log)
+    for row in rows:
+        row.scores = scores.get(row.name, []) if row.source != 'timm' else []
+
+    machine = describe_machine(options.device)
+    report = make_report(rows, entries, options.batch_sizes if speed else (), machine)
+    points = plot_points(rows, entries, kind, options.batch_sizes[-1]) if kind else []
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / 'table.md', report)
+    write_text(folder / 'table.csv', rows_csv(rows))
+    content = {
+        'machine': machine,
+        'options': dataclasses.asdict(options),
+        'rows': [dataclasses.asdict(row) for row in rows],
+        'published': [dataclasses.asdict(entry) for entry in entries],
+    }
+    write_json(folder / 'table.json', content)
+    write_plots(folder, points, Y_LABELS[kind].format(options.batch_sizes[-1]) if kind else '')
+    failed = [row.name for row in rows if row.error]
+    if failed:
+        print(report)
+        raise InputError(f'{len(failed)} of {len(rows)} not measured: {", ".join(failed)}')
+    return report
+
+
+def run_throughput(
+    names: Sequence[str],
+    size: tuple[int, int] | None,
+    options: SpeedOptions,
+    max_minutes: float,
+) -> str:
+    """Times networks in turn.
+
+    Args:
+        names (Sequence[str]): Config files, or timm's names of models.
+        size (tuple[int, int] | None): Height and width in pixels; by default each model's own.
+        options (SpeedOptions): What to measure, and on which device.
+        max_minutes (float): Time for the rounds; there is one in any case.
+
+    Returns:
+        str: The report in Markdown.
+
+    Raises:
+        InputError: If something given is wrong, or one of the networks does not run.
+    """
+    check_device(options.device)
+    networks = [from_name(name, size) for name in dict.fromkeys(names)]
+    deadline = time.perf_counter() + 60 * max_minutes
+    table = speed_table(networks, measure_speed(networks, options, deadline, log=log))
+    machine = describe_machine(options.device)
+    return f'{table}\n{markdown_table(["what", "which"], list(machine.items()), align="ll")}'
+
+
+def log(line: str) -> None:
+    """Prints a line about the progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def load_scores(work_dirs: str | None) -> dict[str, list[Score]]:
+    """Returns the scores below the folder given, or else below `work_dirs`, if it is there."""
+    if work_dirs is None and not Path(DEFAULT_WORK_DIRS).is_dir():
+        return {}
+    return find_scores(work_dirs or DEFAULT_WORK_DIRS)
+
+
+def choose_plot(plot: str | None, speed: bool, metric: bool) -> str | None:
+    """Returns what to plot, None if there is nothing.
+
+    Raises:
+        InputError: If what was asked for will not be there.
+    """
+    if plot == 'throughput' and not speed:
+        raise InputError('--plot throughput needs the speed that --no-speed leaves out')
+    if plot == 'metric' and not metric:
+        raise InputError(
+            '--plot metric: no metrics.json of these configs below --work-dirs, and no --published'
+        )
+    return plot or ('metric' if metric else 'throughput' if speed else None)
+
+
+def make_report(
+    rows: Sequence[Row],
+    published: Sequence[Published],
+    batch_sizes: Sequence[int],
+    machine: dict[str, str],
+) -> str:
+    """Returns the report in Markdown; see `measured_columns` for the batch sizes."""
+    listed = {Path(entry.config) for entry in published if entry.config}
+    others = [row for row in rows if Path(row.source) not in listed]
+    parts = ['# Benchmark\n']
+    if published:
+        parts += ['## Beside the published table\n', published_table(published, rows, batch_sizes)]
+    if others:
+        parts += ['## Models\n', rows_table(others, batch_sizes)]
+    parts.append(SIZE_NOTE + (SPEED_NOTE if batch_sizes else ''))
+    failed = [f'- {row.name}: {row.error}\n' for row in rows if row.error]
+    if failed:
+        parts += ['## Not measured\n', ''.join(failed)]
+    parts += ['## Machine\n', markdown_table(['what', 'which'], list(machine.items()), align='ll')]
+    return '\n'.join(parts)
+
+
+def write_plots(folder: Path, points: Sequence[Point], y_label: str) -> None:
+    """Writes the plot as SVG and PNG, or removes one of an earlier run if there are no points."""
+    paths = [folder / 'plot.svg', folder / 'plot.png']
+    if not points:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return
+    figure = scatter_plot(points, 'multiply-adds (G)', y_label)
+    for path in paths:
+        write_figure(figure, path)

@@ -1,0 +1,178 @@
+"""Latency and throughput of several networks, measured in turn."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch._dynamo.exc import TorchDynamoException
+from torch._inductor.exc import InductorError
+
+from scopevit.benchmark.networks import Network
+from scopevit.errors import InputError
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """How to measure speed.
+
+    Attributes:
+        batch_sizes: Images a forward pass.
+        device: 'cpu' or 'cuda'.
+        compile: Whether to compile the networks with torch.compile.
+        channels_last: Whether weights and images are stored channels last.
+        amp: Whether to run in mixed precision: bfloat16 on the CPU, float16 on a GPU.
+        max_batch_seconds: A batch that would take longer is halved until it takes less.
+        visit_seconds: At each visit a network runs until it has used this time, at least once.
+    """
+
+    batch_sizes: tuple[int, ...] = (1, 8)
+    device: str = 'cpu'
+    compile: bool = False
+    channels_last: bool = False
+    amp: bool = False
+    max_batch_seconds: float = 4.0
+    visit_seconds: float = 0.5
+
+
+@dataclass
+class Timing:
+    """Times of a network's forward passes at one batch size.
+
+    Attributes:
+        batch_size: Images a forward pass, at most as many as asked for.
+        seconds: One number for each timed pass.
+    """
+
+    batch_size: int
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def quartiles(self) -> tuple[float, float, float]:
+        """Lower quartile, median and upper quartile in seconds; all the same of one pass."""
+        if len(self.seconds) == 1:
+            return (self.seconds[0],) * 3
+        return tuple(statistics.quantiles(self.seconds, n=4, method='inclusive'))
+
+    @property
+    def images_per_second(self) -> tuple[float, float, float]:
+        """Lower quartile, median and upper quartile."""
+        return tuple(self.batch_size / seconds for seconds in reversed(self.quartiles))
+
+
+def measure_speed(
+    networks: Sequence[Network],
+    options: SpeedOptions,
+    deadline: float,
+    clock: Callable[[], float] = time.perf_counter,
+    log: Callable[[str], None] = print,
+) -> list[dict[int, Timing]]:
+    """Times networks in rounds that visit every network and batch size, so that what disturbs the
+    machine for a while hits all of them alike.
+
+    There is at least one round, and another as long as the last one's time is left. A run shorter
+    than a visit is preceded by one that is not timed; of longer ones the first touch of the memory
+    is a small part.
+
+    Args:
+        networks (Sequence[Network]): Networks; they move to the device.
+        options (SpeedOptions): What to measure.
+        deadline (float): Time of the clock at which the rounds should have ended.
+        clock (Callable): Returns a time in seconds.
+        log (Callable): Takes a line about the progress, once a round.
+
+    Returns:
+        list[dict[int, Timing]]: Timings of each network by the batch size asked for. Where several
+        of these became the same, so are their timings.
+
+    Raises:
+        InputError: If a network does not run, or does not compile.
+    """
+    passes = [Forward(network, options, clock) for network in networks]
+    timings = []
+    for forward in passes:
+        sizes = {size: forward.feasible_size(size) for size in options.batch_sizes}
+        distinct = {size: Timing(size) for size in sizes.values()}
+        timings.append({asked: distinct[size] for asked, size in sizes.items()})
+    begin = round_begin = clock()
+    rounds, round_seconds = 0, 0.0
+    while rounds == 0 or round_begin + round_seconds <= deadline:
+        for forward, by_size in zip(passes, timings):
+            for timing in {id(timing): timing for timing in by_size.values()}.values():
+                forward.visit(timing)
+        rounds += 1
+        round_seconds = clock() - round_begin
+        round_begin += round_seconds
+        log(f'speed: round {rounds} took {round_seconds:.0f} s, {round_begin - begin:.0f} s in all')
+    return timings
+
+
+class Forward:
+    """Forward passes of a network.
+
+    Args:
+        network (Network): Network; it moves to the device.
+        options (SpeedOptions): How to run it.
+        clock (Callable): Returns a time in seconds.
+    """
+
+    def __init__(self, network: Network, options: SpeedOptions, clock: Callable[[], float]) -> None:
+        self.network = network
+        self.options = options
+        self.clock = clock
+        self.layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        self.module = network.module.to(options.device, memory_format=self.layout)
+        if options.compile:
+            self.module = torch.compile(self.module)
+            self.compile_sizes()
+        self.image_seconds = self.run(1)
+
+    def compile_sizes(self) -> None:
+        """Runs every batch size once: the first run of each compiles."""
+        try:
+            for size in (1, *self.options.batch_sizes):
+                self.run(size)
+        except (TorchDynamoException, InductorError) as error:
+            cause = str(error).strip().splitlines()[0]
+            raise InputError(f'--compile: {self.network.name}: {cause}') from error
+
+    def run(self, batch_size: int) -> float:
+        """Runs one batch and returns the seconds it took."""
+        return self.repeat(batch_size, at_least=0.0)[0]
+
+    def repeat(self, batch_size: int, at_least: float) -> list[float]:
+        """Runs a batch again until some time has passed, and returns the seconds of each run."""
+        device = self.options.device
+        images = self.network.make_input(batch_size, device)
+        images = images.contiguous(memory_format=self.layout)
+        dtype = torch.bfloat16 if device == 'cpu' else torch.float16
+        seconds = []
+        autocast = torch.autocast(device, dtype, enabled=self.options.amp)
+        with self.network.explained(), torch.inference_mode(), autocast:
+            while not seconds or sum(seconds) < at_least:
+                synchronize(device)
+                begin = self.clock()
+                self.module(images)
+                synchronize(device)
+                seconds.append(self.clock() - begin)
+        return seconds
+
+    def feasible_size(self, batch_size: int) -> int:
+        """Halves a batch until it should take no longer than `max_batch_seconds`."""
+        while batch_size > 1 and batch_size * self.image_seconds > self.options.max_batch_seconds:
+            batch_size //= 2
+        return batch_size
+
+    def visit(self, timing: Timing) -> None:
+        """Adds the times of one visit."""
+        size = timing.batch_size
+        if size * self.image_seconds < self.options.visit_seconds:
+            self.run(size)
+        timing.seconds += self.repeat(size, self.options.visit_seconds)
+
+
+def synchronize(device: str) -> None:
+    """Waits until the device has done what it was given."""
+    if device == 'cuda':
+        torch.cuda.synchronize()

@@ -1,0 +1,189 @@
+"""What the READMEs and metafiles of the recipes say in numbers, from the recipes themselves."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from scopevit.benchmark.complexity import Complexity, count_complexity
+from scopevit.benchmark.metrics import Score, find_scores
+from scopevit.benchmark.networks import build_network, input_shape, network_key
+from scopevit.benchmark.report import markdown_table
+from scopevit.engine.config import load_config
+from scopevit.errors import InputError
+
+NOT_TRAINED = 'not trained yet'
+HEADER = '# Written by tools/benchmark/zoo.py. `Results: null`: not trained yet.\n'
+COLLECTION = {
+    'Name': 'ScopeViT',
+    'Metadata': {
+        'Architecture': ['Multi-Scale Self-Attention', 'Global-Scale Dilated Attention'],
+    },
+    'Paper': {
+        'Title': 'ScopeViT: Scale-Aware Vision Transformer',
+        'URL': 'https://doi.org/10.1016/j.patcog.2024.110470',
+    },
+    'README': 'README.md',
+}
+# OpenMMLab's words for what a score of ours measures: task, and name of the metric.
+SCORE_WORDS = {
+    'top-1': ('Image Classification', 'Top 1 Accuracy'),
+    'box AP': ('Object Detection', 'box AP'),
+    'mask AP': ('Instance Segmentation', 'mask AP'),
+    'mIoU': ('Semantic Segmentation', 'mIoU'),
+    'AP': ('Body 2D Keypoint', 'AP'),
+}
+DATASETS = {
+    'classification': 'ImageNet-1K',
+    'detection': 'COCO',
+    'segmentation': 'ADE20K',
+    'pose': 'COCO',
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A config and what was measured of its network.
+
+    Attributes:
+        path: Config file.
+        shape: One input, (channels, height, width).
+        complexity: Parameters and multiply-adds at that input.
+        scores: Metrics of its trained network; none where it was not trained.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    complexity: Complexity
+    scores: tuple[Score, ...]
+
+
+def measure_recipes(
+    paths: Iterable[Path], scores: dict[str, list[Score]], known: dict[str, Complexity]
+) -> list[Recipe]:
+    """Counts parameters and multiply-adds of recipes, of equal networks once.
+
+    Sizes of one method follow each other, the smallest first.
+
+    Args:
+        paths (Iterable[Path]): Config files.
+        scores (dict[str, list[Score]]): Metrics by the stem of a config.
+        known (dict[str, Complexity]): What was counted before, by the key of a network; added to.
+    """
+    recipes = []
+    for path in paths:
+        cfg = load_config(path)
+        key = network_key(cfg)
+        if key not in known:
+            known[key] = count_complexity(build_network(cfg))[0]
+        shape = input_shape(cfg)
+        recipes.append(Recipe(path, shape, known[key], tuple(scores.get(path.stem, ()))))
+    return sorted(recipes, key=lambda recipe: (method(recipe), recipe.complexity.parameters))
+
+
+def method(recipe: Recipe) -> str:
+    """Returns a recipe's name without its size, by which recipes are put together."""
+    return re.sub('scopevit-[a-z]+', 'scopevit', recipe.path.stem)
+
+
+def describe_zoo(root: Path, work_dirs: Path | None = None) -> dict[Path, str]:
+    """Makes the texts that hold measured numbers: READMEs, metafiles and the index of those.
+
+    Args:
+        root (Path): Repository.
+        work_dirs (Path | None): Folder of `metrics.json` files; metrics that the metafiles hold
+            stay where it has no newer ones.
+
+    Returns:
+        dict[Path, str]: Contents by file.
+    """
+    found = find_scores(work_dirs) if work_dirs else {}
+    texts = {}
+    for task in DATASETS:
+        texts.update(describe_task(root, task, found))
+    imports = {'Import': [str(p.relative_to(root)) for p in texts if p.suffix == '.yml']}
+    texts[root / 'model-index.yml'] = yaml.safe_dump(imports)
+    return texts
+
+
+def describe_task(root: Path, task: str, found: dict[str, list[Score]]) -> dict[Path, str]:
+    """Makes the README and the metafile of one task; see `describe_zoo`."""
+    folder = root / 'configs' / task
+    metafile, readme = folder / 'metafile.yml', folder / 'README.md'
+    scores, known = {**read_scores(metafile), **found}, {}
+    recipes = measure_recipes(folder.glob('*.py'), scores, known)
+    peers = measure_recipes(folder.glob('peers/*.py'), scores, known)
+    text = replace_table(readme, readme.read_text(encoding='utf-8'), 'recipes', recipes)
+    text = replace_table(readme, text, 'peers', peers)
+    return {readme: text, metafile: metafile_text(root, task, recipes)}
+
+
+def replace_table(readme: Path, text: str, name: str, recipes: list[Recipe]) -> str:
+    """Returns a README's text with the table of a name replaced.
+
+    Raises:
+        InputError: If there is no place for it.
+    """
+    begin, end = f'<!-- table of {name} -->\n', '<!-- end of table -->'
+    pattern = re.compile(f'{re.escape(begin)}.*?{re.escape(end)}', re.DOTALL)
+    if not pattern.search(text):
+        raise InputError(f'{readme} has no {begin.strip()} ... {end}')
+    rows = [
+        [
+            f'[{recipe.path.stem}]({recipe.path.relative_to(readme.parent)})',
+            '{}×{}'.format(*recipe.shape[1:]),
+            f'{recipe.complexity.parameters / 1e6:.3f}',
+            f'{recipe.complexity.multiply_adds / 1e9:.3f}',
+            '\n'.join(map(str, recipe.scores)) or NOT_TRAINED,
+        ]
+        for recipe in recipes
+    ]
+    columns = ['recipe', 'input', 'parameters, M', 'multiply-adds, G', 'result']
+    table = markdown_table(columns, rows, align='lrrrl')
+    return pattern.sub(lambda match: f'{begin}{table}{end}', text)
+
+
+def metafile_text(root: Path, task: str, recipes: list[Recipe]) -> str:
+    """Returns a metafile in OpenMMLab's format."""
+    readme = f'configs/{task}/README.md'
+    models = [
+        {
+            'Name': recipe.path.stem,
+            'In Collection': COLLECTION['Name'],
+            'Config': str(recipe.path.relative_to(root)),
+            'Metadata': {
+                'FLOPs': recipe.complexity.multiply_adds,
+                'Parameters': recipe.complexity.parameters,
+                'Training Data': DATASETS[task],
+            },
+            'Results': [score_entry(score, task) for score in recipe.scores] or None,
+        }
+        for recipe in recipes
+    ]
+    content = {'Collections': [{**COLLECTION, 'README': readme}], 'Models': models}
+    return HEADER + yaml.safe_dump(content, sort_keys=False, width=100)
+
+
+def score_entry(score: Score, task: str) -> dict:
+    """Returns an entry of a metafile's results."""
+    words, metric = SCORE_WORDS[score.name]
+    return {'Task': words, 'Dataset': DATASETS[task], 'Metrics': {metric: round(score.mean, 2)}}
+
+
+def read_scores(metafile: Path) -> dict[str, list[Score]]:
+    """Returns the metrics that a metafile holds, by the stem of the config."""
+    if not metafile.is_file():
+        return {}
+    names = {words: name for name, words in SCORE_WORDS.items()}
+    content = yaml.safe_load(metafile.read_text(encoding='utf-8'))
+    return {
+        model['Name']: [
+            Score(names[result['Task'], metric], value, None, 1)
+            for result in model['Results']
+            for metric, value in result['Metrics'].items()
+        ]
+        for model in content['Models']
+        if model['Results']
+    }
