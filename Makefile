@@ -3,14 +3,14 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint clean check
+.PHONY: help setup demo race test lint clean check
 
 WORKERS ?= 2
 
 # So that the code here is the code that runs, whatever is installed.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-setup demo test: roles = runtime nodeps tasks
+setup demo race test: roles = runtime nodeps tasks
 setup test: roles += tests
 setup lint: roles += dev
 
@@ -24,6 +24,7 @@ endif
 help:
 	@echo 'make setup            install everything into .venv'
 	@echo 'make demo [TASK=...]  train, test and draw four tasks on the images in data/demo'
+	@echo 'make race             train ScopeViT and peers by one recipe on small images, and compare'
 	@echo 'make test [ARGS=...]  run the tests; ARGS go to pytest'
 	@echo 'make lint             check style and formatting'
 	@echo 'make clean            remove caches and build leftovers; .venv and work_dirs stay'
@@ -32,6 +33,9 @@ setup: $(ready)
 
 demo: $(ready)
 	"$(PYTHON)" tools/demo/run.py $(if $(TASK),--task $(TASK))
+
+race: $(ready)
+	"$(PYTHON)" tools/benchmark/race.py $(ARGS)
 
 # One thread a worker: more than there are cores slow one another down.
 test: $(ready)

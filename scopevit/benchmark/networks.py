@@ -72,9 +72,10 @@ class Network:
         except (AssertionError, LookupError, NotImplementedError, RuntimeError, TypeError,
                 ValueError) as error:  # fmt: skip
             height, width = self.shape[1:]
+            cause = ''.join(str(error).strip().splitlines()[:1])
             raise InputError(
                 f'{self.name} does not run on images of {height}x{width}: '
-                f'{type(error).__name__}: {error}'
+                f'{type(error).__name__}: {cause}'
             ) from error
 
 
@@ -262,8 +263,9 @@ def input_shape(cfg: Config, size: tuple[int, int] | None = None) -> tuple[int, 
 
     Args:
         cfg (Config): Config.
-        size (tuple[int, int] | None): Height and width in pixels; by default what the recipe tests
-            at. Detection counts a landscape image as large as the recipe's scale admits, padded.
+        size (tuple[int, int] | None): Height and width in pixels; by default those at which the
+            recipe tests. For detection they are those of a landscape image as large as the recipe's
+            scale admits, padded.
 
     Raises:
         InputError: If the config does not tell the size.
@@ -273,14 +275,18 @@ def input_shape(cfg: Config, size: tuple[int, int] | None = None) -> tuple[int, 
         raise InputError(
             f'{cfg.filename} does not tell the size of its images: give --shape HEIGHT WIDTH'
         )
-    backbone = (cfg.get('model') or {}).get('backbone') or {}
-    return (backbone.get('in_channels', 3), *size)
+    return (len(data_preprocessor(cfg).get('mean') or 'RGB'), *size)
+
+
+def data_preprocessor(cfg: Config) -> dict:
+    """Returns the settings of a model's data preprocessor, which mmpretrain keeps beside it."""
+    return (cfg.get('model') or {}).get('data_preprocessor') or cfg.get('data_preprocessor') or {}
 
 
 def recipe_size(cfg: Config) -> tuple[int, int] | None:
     """Returns the height and width in pixels at which a recipe tests, where it tells."""
     steps = {type_name(step): step for step in test_pipeline(cfg)}
-    preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or {}
+    preprocessor = data_preprocessor(cfg)
     task = TASKS.get(cfg.get('default_scope'))
     if task == 'segmentation':
         # Tested as a whole image or in windows: the field counts at the size of training.

@@ -5,7 +5,6 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import matplotlib
@@ -103,7 +102,6 @@ def scatter_plot(points: Sequence[Point], x_label: str, y_label: str) -> Figure:
         y_label (str): What the vertical axes show.
     """
     order = list(dict.fromkeys(point.panel for point in points))
-    panels = groupby(sorted(points, key=lambda p: order.index(p.panel)), key=lambda p: p.panel)
     columns = min(2, len(order))
     rows = -(-len(order) // columns)
     figure = Figure(figsize=(8.0 * columns, 5.5 * rows), layout='constrained')
@@ -111,19 +109,25 @@ def scatter_plot(points: Sequence[Point], x_label: str, y_label: str) -> Figure:
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(order) :]:
         axes.set_visible(False)
-    for axes, (title, group) in zip(grid, panels):
-        axes.set_title(title)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
+    groups = [[point for point in points if point.panel == title] for title in order]
+    for axes, title, group in zip(grid, order, groups):
+        axes.set(title=title, xlabel=x_label, ylabel=y_label)
         axes.grid(alpha=0.25)
-        draw_points(axes, list(group))
+        draw_points(axes, group)
+    figure.canvas.draw()  # settles where the panels are; the labels must not move them
+    figure.set_layout_engine('none')
+    for axes, group in zip(grid, groups):
+        place_labels(axes, group)
     return figure
 
 
 def draw_points(axes: Axes, points: Sequence[Point]) -> None:
-    """Draws the points of one panel and labels them."""
+    """Draws the points of one panel."""
     axes.set_xscale('log')
-    axes.margins(0.12)
+    axes.margins(y=0.12)
+    low, high = min(point.x for point in points), max(point.x for point in points)
+    room = max(1.2, (high / low) ** 0.15)
+    axes.set_xlim(low / room, high * room)
     for point in points:
         color = ACCENT if point.accent else GREY
         axes.errorbar(
@@ -137,23 +141,18 @@ def draw_points(axes: Axes, points: Sequence[Point]) -> None:
             capsize=3,
             zorder=3,
         )
-    values = sorted({point.x for point in points})
-    if len(values) > 1 and values[-1] / values[0] < 20:
+    if high / low < 20:
         # Powers of ten alone would leave such an axis with one tick or none.
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FormatStrFormatter('%g'))
-    place_labels(axes, points)
 
 
 def place_labels(axes: Axes, points: Sequence[Point]) -> None:
     """Writes each label where it covers the least of the marks and labels that are there."""
-    figure = axes.figure
-    figure.canvas.draw()  # settles where data is on the page
-    renderer = figure.canvas.get_renderer()
+    renderer = axes.figure.canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
-    marks = [axes.transData.transform((point.x, point.y)) for point in points]
-    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in marks]
+    taken = [mark_box(axes, point) for point in points]
     for point in sorted(points, key=lambda point: not point.accent):
         label = axes.annotate(
             point.label,
@@ -172,6 +171,14 @@ def place_labels(axes: Axes, points: Sequence[Point]) -> None:
         best = min(range(len(boxes)), key=lambda i: boxes[i][0])  # the nearest of equals
         move_label(label, *LABEL_OFFSETS[best])
         taken.append(boxes[best][1])
+
+
+def mark_box(axes: Axes, point: Point) -> Bbox:
+    """Returns the place of a mark and its error bar, in pixels."""
+    low, high = point.spread or (point.y, point.y)
+    x, bottom = axes.transData.transform((point.x, low))
+    top = axes.transData.transform((point.x, high))[1]
+    return Bbox.from_extents(x - 5, bottom - 5, x + 5, top + 5)
 
 
 def move_label(label: Annotation, x: float, y: float) -> None:

@@ -1,6 +1,7 @@
 """Everything that is measured of many networks, one row for each."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,7 @@ def measure_rows(
     Returns:
         list[Row]: One for each recipe and name, with its `error` where it could not be measured.
     """
-    rows, networks, measured = [], {}, {}
+    rows, networks, measured, estimates = [], {}, {}, []
     for source in (*recipes, *timm_names):
         log(f'size and memory: {source}')
         try:
@@ -76,24 +77,28 @@ def measure_rows(
             key = network_key(cfg, size) if cfg else source
             if key not in networks:
                 network = build_network(cfg, size) if cfg else from_timm(source, size)
-                measured[key] = measure_size(network, options.device)
+                measured[key], seconds = measure_size(network, options.device)
                 networks[key] = network
+                estimates.append(seconds)
             rows.append(named_row(measured[key], cfg))
         # Whatever a library raises about one model is no reason to leave out the others.
         except Exception as error:
             rows.append(failed_row(source, error))
             log(f'not measured: {rows[-1].name}: {rows[-1].error}')
     if networks and deadline is not None:
-        timings = measure_speed(list(networks.values()), options, deadline, log=log)
+        timings = measure_speed(list(networks.values()), options, deadline, estimates, log=log)
         for row, timing in zip(measured.values(), timings):
             row.timings.update(timing)  # rows of the same network share this dict
     return rows
 
 
-def measure_size(network: Network, device: str) -> Row:
-    """Returns the row of a network, without speed and scores."""
+def measure_size(network: Network, device: str) -> tuple[Row, float]:
+    """Returns the row of a network, without speed and scores, and the seconds of its first run."""
     complexity = count_complexity(network)[0]
-    return Row(
+    begin = time.perf_counter()
+    memory_bytes = measure_memory(network, device)
+    seconds = time.perf_counter() - begin
+    row = Row(
         name=network.name,
         source=network.source,
         task=network.task,
@@ -101,8 +106,9 @@ def measure_size(network: Network, device: str) -> Row:
         shape=network.shape,
         parameters=complexity.parameters,
         multiply_adds=complexity.multiply_adds,
-        memory_bytes=measure_memory(network, device),
+        memory_bytes=memory_bytes,
     )
+    return row, seconds
 
 
 def named_row(row: Row, cfg: Config | None) -> Row:

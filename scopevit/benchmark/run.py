@@ -44,7 +44,7 @@ def run_benchmark(
     size: tuple[int, int] | None = None,
     options: SpeedOptions | None = None,
     speed: bool = True,
-    max_minutes: float = 8.0,
+    max_minutes: float = 9.0,
     plot: str | None = None,
 ) -> str:
     """Measures networks and writes `table.md`, `.csv` and `.json`, `plot.svg` and `.png`.
@@ -84,6 +84,7 @@ def run_benchmark(
     scores = load_scores(work_dirs)
     names = {recipe.stem for recipe in recipes}
     kind = choose_plot(plot, speed, bool(entries or names & set(scores)))
+    folder = make_folder(out)
     deadline = begin + 60 * max_minutes if speed else None
     rows = measure_rows(recipes, timm_names, size, options, deadline, log)
     for row in rows:
@@ -92,8 +93,6 @@ def run_benchmark(
     machine = describe_machine(options.device)
     report = make_report(rows, entries, options.batch_sizes if speed else (), machine)
     points = plot_points(rows, entries, kind, options.batch_sizes[-1]) if kind else []
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / 'table.md', report)
     write_text(folder / 'table.csv', rows_csv(rows))
     content = {
@@ -142,6 +141,16 @@ def run_throughput(
 def log(line: str) -> None:
     """Prints a line about the progress."""
     print(line, file=sys.stderr, flush=True)
+
+
+def make_folder(path: str) -> Path:
+    """Makes a folder for results, before they have taken time."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'--out: cannot make the folder {path}: {error.strerror}') from error
+    return folder
 
 
 def load_scores(work_dirs: str | None) -> dict[str, list[Score]]:

@@ -24,9 +24,9 @@ def decimals(value: float) -> str:
 
 
 def spread_text(quartiles: tuple[float, float, float], factor: float = 1.0) -> str:
-    """Returns a median and its quartiles."""
+    """Returns a median and its quartiles, if there are any beside it."""
     low, median, high = (decimals(factor * value) for value in quartiles)
-    return f'{median} ({low}–{high})'
+    return f'{median} ({low}–{high})' if quartiles[0] < quartiles[2] else median
 
 
 def size_text(row: Row) -> str:

@@ -1,0 +1,119 @@
+"""The order and the arithmetic of timing, with a clock of its own."""
+
+import pytest
+import torch
+from torch import nn
+
+from scopevit.benchmark.networks import Network
+from scopevit.benchmark.speed import SpeedOptions, Timing, measure_speed
+
+
+class Clock:
+    """A clock that only the networks move."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.runs = []
+
+    def __call__(self):
+        return self.now
+
+
+class Slow(nn.Module):
+    """Takes some seconds for each image."""
+
+    def __init__(self, clock, name, seconds):
+        super().__init__()
+        self.clock, self.name, self.seconds = clock, name, seconds
+
+    def forward(self, images):
+        assert torch.is_inference_mode_enabled()
+        self.clock.runs.append((self.name, len(images)))
+        self.clock.now += self.seconds * len(images)
+
+
+def networks(clock, **seconds):
+    return [
+        Network(name, 'here', 'classification', name, (3, 2, 2), Slow(clock, name, value))
+        for name, value in seconds.items()
+    ]
+
+
+def options(**changes):
+    return SpeedOptions(**dict(dict(batch_sizes=(1, 8), visit_seconds=0.0), **changes))
+
+
+def test_rounds_go_over_all_networks_and_batch_sizes():
+    clock, lines = Clock(), []
+    pair = networks(clock, a=0.25, b=0.5)
+    timings = measure_speed(pair, options(), deadline=18.0, clock=clock, log=lines.append)
+    one_round = [('a', 1), ('a', 8), ('b', 1), ('b', 8)]
+    # To know them: 0.75 s. A round: 0.25 + 2 + 0.5 + 4 = 6.75 s; the third would end at 21 s.
+    assert clock.runs == [('a', 1), ('b', 1), *one_round, *one_round]
+    assert [timing[8].seconds for timing in timings] == [[2.0, 2.0], [4.0, 4.0]]
+    assert [timing[1].seconds for timing in timings] == [[0.25, 0.25], [0.5, 0.5]]
+    assert lines == [
+        'speed: round 1 took 7 s, 7 s in all',
+        'speed: round 2 took 7 s, 14 s in all',
+    ]
+
+
+def test_one_round_at_least():
+    clock = Clock()
+    measure_speed(networks(clock, a=1.0), options(), -5.0, clock=clock, log=lambda line: None)
+    # 8 images would take 8 s, 4 take the 4 s that are allowed
+    assert clock.runs == [('a', 1), ('a', 1), ('a', 4)]
+
+
+def test_batch_is_halved_until_it_is_short_enough():
+    clock = Clock()
+    by_size = measure_speed(
+        networks(clock, a=1.5, b=9.0), options(), -5.0, clock=clock, log=lambda line: None
+    )
+    assert by_size[0][8].batch_size == 2
+    assert by_size[1][8] is by_size[1][1]
+    assert clock.runs == [('a', 1), ('b', 1), ('a', 1), ('a', 2), ('b', 1)]
+
+
+def test_long_estimates_are_trusted_and_short_ones_measured_again():
+    clock = Clock()
+    pair = networks(clock, a=2.0, b=0.25)
+    measure_speed(pair, options(), -5.0, [2.0, 0.9], clock=clock, log=lambda line: None)
+    assert clock.runs == [('b', 1), ('a', 1), ('a', 2), ('b', 1), ('b', 8)]
+
+
+def test_a_visit_warms_up_and_repeats_what_is_short():
+    clock = Clock()
+    timings = measure_speed(
+        networks(clock, a=0.25),
+        options(batch_sizes=(1,), visit_seconds=1.0),
+        -5.0,
+        clock=clock,
+        log=lambda line: None,
+    )
+    assert len(clock.runs) == 1 + 1 + 4
+    assert timings[0][1].seconds == [0.25] * 4
+
+
+def test_quartiles_and_throughput():
+    timing = Timing(4, [5.0, 1.0, 2.0, 4.0, 3.0])
+    assert timing.quartiles == (2.0, 3.0, 4.0)
+    assert timing.images_per_second == pytest.approx((1.0, 4 / 3, 2.0))
+    assert Timing(4, [2.0]).images_per_second == (2.0, 2.0, 2.0)
+
+
+def test_mixed_precision_and_channels_last_reach_the_network():
+    seen = []
+
+    class Looks(nn.Module):
+        def forward(self, images):
+            seen.append((
+                torch.is_autocast_enabled('cpu'),
+                images.is_contiguous(memory_format=torch.channels_last),
+            ))  # fmt: skip
+
+    network = Network('n', 'here', 'classification', 'n', (3, 4, 4), Looks())
+    for amp, channels_last in ((False, False), (True, True)):
+        chosen = options(batch_sizes=(1,), amp=amp, channels_last=channels_last)
+        measure_speed([network], chosen, 0.0, log=lambda line: None)
+    assert set(seen) == {(False, False), (True, True)}

@@ -1,0 +1,154 @@
+"""tools/benchmark: tables, counts and speeds as a user asks for them, and bad input."""
+
+import csv
+import json
+import re
+
+import pytest
+from conftest import ROOT, load_tool
+
+TABLE, GET_FLOPS, THROUGHPUT = 'benchmark/table', 'benchmark/get_flops', 'benchmark/throughput'
+ZOO = ROOT / 'configs'
+
+
+def test_table_of_recipes_and_timm_models(make_task, tool, tmp_path):
+    task = make_task('classification')
+    longer = task.config.with_name('classification-3x.py')
+    longer.write_text(f'_base_ = {str(task.config)!r}\ntrain_cfg = dict(max_epochs=3)\n')
+    task.work_dir.mkdir()
+    metrics = {'config': 'elsewhere/classification-3x.py', 'metrics': {'accuracy/top1': 50.0}}
+    (task.work_dir / 'metrics.json').write_text(json.dumps(metrics))
+    out = tmp_path / 'out'
+    code, err = tool(
+        TABLE, task.config, longer, '--timm', 'test_vit', 'test_resnet', '--out', out,
+        '--work-dirs', tmp_path, '--max-minutes', '0.0001', '--plot', 'throughput',
+    )  # fmt: skip
+    assert code == 0, err
+    assert len(re.findall('speed: round', err)) == 1
+    names = ['plot.png', 'plot.svg', 'table.csv', 'table.json', 'table.md']
+    assert sorted(path.name for path in out.iterdir()) == names
+
+    with (out / 'table.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row['model'] for row in rows] == [
+        'classification', 'classification-3x', 'test_vit', 'test_resnet',
+    ]  # fmt: skip
+    assert [row['metrics'] for row in rows] == ['', 'top-1 50.0', '', '']
+    assert [row['parameters'] for row in rows[2:]] == ['371240', '469688']
+    assert all(float(row['batch8_median_seconds']) > 0 for row in rows)
+    # The same network is measured once.
+    assert rows[0]['batch1_median_seconds'] == rows[1]['batch1_median_seconds']
+
+    raw = json.loads((out / 'table.json').read_text())
+    assert raw['machine']['torch'] and raw['machine']['processor']
+    assert raw['rows'][1]['scores'] == [
+        {'name': 'top-1', 'mean': 50.0, 'deviation': None, 'runs': 1}
+    ]
+    assert raw['rows'][2]['timings']['1']['seconds']
+    report = (out / 'table.md').read_text()
+    assert 'not trained yet' in report and 'top-1 50.0' in report
+    svg = (out / 'plot.svg').read_text()
+    # The two recipes are one point.
+    assert svg.count('>classification</text>') == 2 and 'classification-3x' not in svg
+    assert '>test_vit</text>' in svg
+
+
+def test_table_goes_on_after_a_model_that_fails(make_task, tool, tmp_path):
+    task = make_task('classification')
+    task.edit("type='ScopeViT'", "type='ScopeVit'")
+    code, err = tool(
+        TABLE, task.config, '--timm', 'test_vit', '--out', tmp_path / 'out', '--no-speed'
+    )
+    assert code == 1
+    assert 'error: 1 of 2 not measured: classification' in err
+    assert re.search('not measured: classification: .*ScopeVit is not in the', err)
+    report = (tmp_path / 'out' / 'table.md').read_text()
+    assert re.search('## Not measured\n\n- classification: .*ScopeVit is not in the', report)
+    assert '| test_vit' in report
+    assert 'latency' not in report
+
+
+def test_published_table_beside_a_model(tool, tmp_path, make_task):
+    task = make_task('classification')
+    published = tmp_path / 'published.yml'
+    entry = 'params: 1.0\n  gflops: 0.1\n  resolution: 64\n  top1: 90.0\n  venue: here\n  config: '
+    published.write_text(f'- system: Mini\n  {entry}{task.config}\n- system: Lost\n  {entry}null\n')
+    out = tmp_path / 'out'
+    code, err = tool(TABLE, '--published', published, '--out', out, '--no-speed')
+    assert code == 0, err
+    report = (out / 'table.md').read_text()
+    assert re.search(r'\| Mini .* not trained yet +\|\n\| Lost .* no library has it +\|', report)
+    assert '## Models' not in report
+    svg = (out / 'plot.svg').read_text()
+    assert 'Mini (published)' in svg and 'Lost (published)' in svg
+
+
+def test_old_plot_goes_where_there_is_nothing_to_plot(tool, tmp_path):
+    (tmp_path / 'plot.svg').write_text('old')
+    code, _ = tool(TABLE, '--timm', 'test_vit', '--no-speed', '--out', tmp_path)
+    assert code == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['table.csv', 'table.json', 'table.md']
+
+
+def test_flops_as_a_process(process):
+    config = ZOO / 'classification' / 'scopevit-tiny_8xb128_in1k.py'
+    done = process('tools/benchmark/get_flops.py', config, '--depth', 1)
+    assert done.returncode == 0, done.stderr
+    lines = [re.split(r' *\| *', line)[1:-1] for line in done.stdout.splitlines() if '|' in line]
+    assert lines[0] == ['3×256×256', 'parameters (M)', 'multiply-adds (G)', 'share (%)']
+    assert lines[2] == ['scopevit-tiny_8xb128_in1k', '8.007', '1.955', '100.0']
+    assert [line[0] for line in lines[3:]] == ['backbone', 'head']
+
+
+def test_flops_at_another_size(capsys):
+    load_tool(GET_FLOPS)(['test_resnet', '--shape', '64', '96', '--depth', '1'])
+    out = capsys.readouterr().out
+    assert '3×64×96' in out
+    # Of 160x160: 0.1025 G, in proportion to the pixels but for the classifier.
+    assert re.search(r'\| test_resnet +\| +0\.470 \| +0\.025 \| +100\.0 \|', out)
+
+
+def test_throughput_of_two_models(capsys):
+    load_tool(THROUGHPUT)(
+        ['test_vit', 'test_resnet', '--batch-sizes', '1', '2', '--max-minutes', '0.0001']
+    )
+    out = capsys.readouterr().out
+    lines = [re.split(r' *\| *', line)[1:4] for line in out.splitlines() if '| test_' in line]
+    assert lines == [
+        ['test_vit', '160×160', '1'], ['test_vit', '160×160', '2'],
+        ['test_resnet', '160×160', '1'], ['test_resnet', '160×160', '2'],
+    ]  # fmt: skip
+    assert 'OMP_WAIT_POLICY' in out
+
+
+@pytest.mark.parametrize(
+    'name, arguments, message',
+    [
+        (TABLE, [], 'nothing to measure'),
+        (TABLE, ['no/such.py'], 'no config and no folder of configs: no/such.py'),
+        (TABLE, ['--timm', 'test_vitt'], "timm has no model 'test_vitt'; did you mean test_vit"),
+        (TABLE, ['--timm', 'test_vit', '--max-minutes', '-1'], '--max-minutes takes a number'),
+        (TABLE, ['--timm', 'test_vit', '--shape', '0', '3'], '--shape takes a whole number'),
+        (TABLE, ['--timm', 'test_vit', '--work-dirs', 'no/such'], 'no folder of work dirs'),
+        (TABLE, ['--published', 'no.yml'], 'cannot read no.yml'),
+        (TABLE, ['--timm', 'test_vit', '--out', 'setup.py'], '--out: cannot make the folder'),
+        (
+            TABLE,
+            ['--timm', 'test_vit', '--no-speed', '--plot', 'throughput'],
+            '--plot throughput needs the speed',
+        ),
+        (TABLE, ['--timm', 'test_vit', '--plot', 'metric'], '--plot metric: no metrics.json'),
+        (GET_FLOPS, ['no_such_model'], "timm has no model 'no_such_model'"),
+        (
+            GET_FLOPS,
+            ['test_vit', '--shape', '32', '33'],
+            'test_vit does not run on images of 32x33',
+        ),
+        (GET_FLOPS, ['test_vit', '--depth', 'x'], '--depth takes a whole number above 0'),
+        (THROUGHPUT, ['test_vit', '--batch-sizes', '0'], '--batch-sizes takes a whole number'),
+        (THROUGHPUT, ['no/such.py'], 'config not found: no/such.py'),
+    ],
+)
+def test_bad_input_is_one_line(fails, monkeypatch, name, arguments, message):
+    monkeypatch.chdir(ROOT)
+    assert message in fails(name, *arguments)
