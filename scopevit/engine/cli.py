@@ -26,7 +26,13 @@ class ConfigOptions(DictAction):
                 raise InputError(f'--cfg-options takes KEY=VALUE pairs, not {pair!r}')
             if value.count('(') != value.count(')') or value.count('[') != value.count(']'):
                 raise InputError(f'--cfg-options: brackets do not match in {pair!r}')
-        super().__call__(parser, namespace, values, option_string)
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except RecursionError as error:  # mmengine takes dict(...) apart without end
+            raise InputError(
+                f'--cfg-options takes numbers, names, lists and tuples, not {" ".join(values)!r}; '
+                'the keys of a dict are set one by one, as in a.b=1'
+            ) from error
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
