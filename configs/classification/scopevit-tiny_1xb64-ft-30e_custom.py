@@ -25,12 +25,14 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-dataset = dict(_delete_=True, type='CustomDataset', data_root='data/custom', with_label=True)
+dataset = dict(type='CustomDataset', data_root='data/custom', with_label=True)
 train_dataloader = dict(
-    batch_size=64, dataset=dict(data_prefix='train', pipeline=train_pipeline, **dataset)
+    batch_size=64,
+    dataset=dict(_delete_=True, data_prefix='train', pipeline=train_pipeline, **dataset),
 )
 val_dataloader = dict(
-    batch_size=64, dataset=dict(data_prefix='val', pipeline=_base_.test_pipeline, **dataset)
+    batch_size=64,
+    dataset=dict(_delete_=True, data_prefix='val', pipeline=_base_.test_pipeline, **dataset),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1,))  # there may be fewer than five classes

@@ -1,6 +1,5 @@
 """Pictures of what a config's data set feeds the network, annotations drawn in, for any library."""
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import Library, find_library
 from scopevit.engine.run import require
 from scopevit.errors import InputError
+from scopevit.files import write_bytes
 
 STAGES = ('original', 'transformed', 'both')
 # Steps that neither change pixels nor move annotations; without KeypointConverter, the parts of a
@@ -461,7 +461,4 @@ def draw_sheet(pictures: list[tuple[str, np.ndarray]]) -> np.ndarray:
 def write_picture(path: Path, picture: np.ndarray) -> None:
     """Writes a picture, (H, W, 3) RGB, as a PNG file, whole or not at all."""
     _, data = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    part.write_bytes(data.tobytes())
-    os.replace(part, path)
+    write_bytes(path, data.tobytes())

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scopevit.errors import InputError
+from scopevit.files import replacing
 
 LOG = Path('vis_data', 'scalars.json')
 # What a line is about, and what else a line of validation has beside metrics.
@@ -321,7 +321,5 @@ def summarize(run: Run) -> str:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a figure, in the format of the name's end, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    figure.savefig(part, format=path.suffix[1:])
-    os.replace(part, path)
+    with replacing(path) as part:
+        figure.savefig(part, format=path.suffix[1:])

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
+
+from scopevit.files import replacing
 
 ACCENT, GREY = '#d55e00', '#666666'
 # Where a label may stand, in points from its mark: right, left, above, below and further away.
@@ -201,16 +202,7 @@ def outside(box: Bbox, frame: Bbox) -> float:
 
 def write_figure(figure: Figure, path: Path) -> None:
     """Writes a figure to a file, whole or not at all; an SVG keeps its text as text."""
-    part = path.with_name(f'{path.name}.part')
     settings = {'svg.fonttype': 'none', 'svg.hashsalt': path.name}
     metadata = {'Date': None} if path.suffix == '.svg' else None
-    with matplotlib.rc_context(settings):
+    with replacing(path) as part, matplotlib.rc_context(settings):
         figure.savefig(part, format=path.suffix[1:], metadata=metadata, dpi=120)
-    os.replace(part, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text, encoding='utf-8')
-    os.replace(part, path)

@@ -15,13 +15,12 @@ from scopevit.benchmark.report import (
     markdown_table,
     scatter_plot,
     write_figure,
-    write_text,
 )
 from scopevit.benchmark.rows import Row, measure_rows
 from scopevit.benchmark.speed import SpeedOptions, measure_speed
 from scopevit.benchmark.table import plot_points, published_table, rows_csv, rows_table, speed_table
-from scopevit.engine.run import write_json
 from scopevit.errors import InputError
+from scopevit.files import write_json, write_text
 
 SIZE_NOTE = """\
 Multiply-adds are those of convolutions, matrix products and attention for one image. Norms are not

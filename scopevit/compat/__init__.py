@@ -6,12 +6,14 @@ checks a version. ``distributed`` alone is called by name, by the tools.
 """
 
 from scopevit.compat import (
+    external_configs,
     find_loader,
     mmcv_ext,
     mmpose_visualizer,
     mmpretrain,
     mmpretrain_pooling,
     pkg_resources,
+    safetensors,
     torch_load,
     xtcocotools,
 )
@@ -27,6 +29,8 @@ def apply() -> None:
     pkg_resources.apply()
     find_loader.apply()
     torch_load.apply()
+    safetensors.apply()
+    external_configs.apply()
     mmcv_ext.apply()
     xtcocotools.apply()
     mmpretrain.apply()

@@ -30,8 +30,6 @@ def load_config(
         InputError: If the file is missing, has errors, or an option fits nowhere.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f'config not found: {path}')
     cfg = read_config(path)
     merge_options(cfg, options or {})
     if work_dir is not None or cfg.get('work_dir') is None:
@@ -45,6 +43,8 @@ def read_config(path: Path) -> Config:
     Raises:
         InputError: If one of them is missing or has an error; the message names it and the line.
     """
+    if not path.is_file():
+        raise InputError(f'config not found: {path}')
     try:
         return Config.fromfile(path)
     except SyntaxError as error:

@@ -3,8 +3,6 @@
 import datetime
 import importlib.metadata
 import importlib.util
-import json
-import math
 import os
 import platform
 from pathlib import Path
@@ -43,6 +41,7 @@ from scopevit.engine.weights import (
     read_state_dict,
 )
 from scopevit.errors import InputError
+from scopevit.files import write_json
 from scopevit.version import __version__
 
 # What each launcher sets in every process it starts.
@@ -199,12 +198,24 @@ def build_runner(cfg: Config, launcher: str) -> CheckedRunner:
     variable = LAUNCHER_VARIABLES.get(launcher)
     if variable and variable not in os.environ:
         raise InputError(f'--launcher {launcher}: the environment has no {variable}')
+    if launcher == 'pytorch':
+        check_gpus(int(os.environ.get('LOCAL_RANK', 0)))
     cfg.launcher = launcher
     try:
         distributed.setup(cfg, launcher)
     except ValueError as error:
         raise InputError(f'--launcher {launcher}: {error}') from error
     return CheckedRunner.from_cfg(cfg)
+
+
+def check_gpus(local_rank: int) -> None:
+    """Raises an InputError where there are GPUs, but none for this process of the machine."""
+    count = torch.cuda.device_count()
+    if get_device() == 'cuda' and local_rank >= count:
+        raise InputError(
+            f'process {local_rank + 1} of this machine has no GPU: start as many as there are, '
+            f'{count}, or set CUDA_VISIBLE_DEVICES= to run on the CPU'
+        )
 
 
 def leave_process_group() -> None:
@@ -245,23 +256,3 @@ def device_name() -> str:
     """Returns 'cpu', or the name of the GPU."""
     device = get_device()
     return torch.cuda.get_device_name() if device == 'cuda' else device
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Writes a JSON file whole or not at all; numbers that JSON lacks (NaN, inf) become null."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(json.dumps(to_json(content), indent=2, allow_nan=False) + '\n')
-    os.replace(part, path)
-
-
-def to_json(value: object) -> object:
-    """Returns a value in types that JSON has."""
-    if isinstance(value, dict):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    if hasattr(value, 'tolist'):  # numbers and arrays of numpy and torch
-        return to_json(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

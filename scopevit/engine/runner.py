@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.dist import all_reduce_params, is_main_process
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Priority, Runner
 from torch import nn
@@ -64,6 +64,17 @@ class LateRemovalCheckpointHook(CheckpointHook):
             self.file_backend.remove(path)
 
 
+class AverageBuffersHook(Hook):
+    """Gives all processes the same buffers before they validate.
+
+    Each normalises by its own batches: with statistics of its own, each would validate another
+    model, and the one in the checkpoint would have none of their metrics.
+    """
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        average_buffers(runner)
+
+
 class CheckedRunner(Runner):
     """A Runner that finds data which does not fit the model before it changes the work dir.
 
@@ -104,6 +115,16 @@ class CheckedRunner(Runner):
     def dump_config(self) -> None:
         """Waits for `save_checkpoint`: the config in the work dir is that of the checkpoints."""
 
+    def register_hooks(
+        self,
+        default_hooks: dict[str, Hook | dict] | None = None,
+        custom_hooks: list[Hook | dict] | None = None,
+    ) -> None:
+        """Registers the hooks of the config, and `AverageBuffersHook` for several processes."""
+        super().register_hooks(default_hooks, custom_hooks)
+        if self.distributed:
+            self.register_hook(AverageBuffersHook())
+
     def register_hook(
         self, hook: Hook | dict, priority: str | int | Priority | None = None
     ) -> None:
@@ -113,7 +134,11 @@ class CheckedRunner(Runner):
         super().register_hook(hook, priority)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """Saves like mmengine's, under another name first: a file is whole or not there."""
+        """Saves like mmengine's, under another name first: a file is whole or not there.
+
+        Called in all processes; the first one writes.
+        """
+        average_buffers(self)
         if '://' in out_dir:
             return super().save_checkpoint(out_dir, filename, *args, **kwargs)
         part = f'{filename}.part'
@@ -123,6 +148,15 @@ class CheckedRunner(Runner):
             if not self._wrote_config:
                 super().dump_config()
                 self._wrote_config = True
+
+
+def average_buffers(runner: Runner) -> None:
+    """Sets the buffers of a model, as the statistics of BN, to their mean over the processes."""
+    averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+    for model in (runner.model, *averages):
+        # The others are counts and tables, the same everywhere.
+        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        all_reduce_params(buffers, op='mean')
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:

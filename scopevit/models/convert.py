@@ -1,6 +1,5 @@
 """From the authors' checkpoints to this project's."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from scopevit.checkpoint import read_checkpoint, strip_prefix, unwrap_state_dict
 from scopevit.errors import InputError
+from scopevit.files import replacing
 from scopevit.models.scopevit import ARCHS, ScopeViT
 
 # What is named differently within a layer: ours, the authors'.
@@ -133,13 +133,9 @@ def convert_checkpoint(
         converted, arch = convert_state_dict(state_dict, backbone_only)
     except InputError as error:
         raise InputError(f'{src}: {error}') from error
-    dst = Path(dst)
-    part = dst.with_name(f'{dst.name}.part')
     try:
-        dst.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({'state_dict': converted, 'meta': {'arch': arch}}, part)
-        os.replace(part, dst)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
+        with replacing(dst) as part:
+            torch.save({'state_dict': converted, 'meta': {'arch': arch}}, part)
+    except RuntimeError as error:  # torch's word for a file it cannot write
         raise InputError(f'cannot write {dst}: {error}') from error
     return arch

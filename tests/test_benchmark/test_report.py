@@ -13,8 +13,8 @@ from scopevit.benchmark.report import (
     markdown_table,
     scatter_plot,
     write_figure,
-    write_text,
 )
+from scopevit.files import write_text
 
 
 def test_markdown_to_the_letter():

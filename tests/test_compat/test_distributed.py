@@ -1,4 +1,4 @@
-"""Two processes train on the CPU."""
+"""Two processes train on the CPU, and validate and save one model."""
 
 import json
 import os
@@ -25,11 +25,12 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, METRICS, MODELS
-from mmengine.runner import Runner
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 
 from scopevit.compat.distributed import setup
+from scopevit.engine.runner import CheckedRunner
 
 
 @DATASETS.register_module()
@@ -66,6 +67,14 @@ class Seen(BaseMetric):
         return {'count': len(results)}
 
 
+@HOOKS.register_module()
+class Validated(Hook):
+    means = []
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.means.append(runner.model.module.norm.running_mean.item())
+
+
 loader = dict(
     dataset=dict(type='Numbers'),
     batch_size=2,
@@ -86,12 +95,16 @@ cfg = Config(
         val_cfg=dict(),
         val_evaluator=dict(type='Seen'),
         env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=60)),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=2)),
+        custom_hooks=[dict(type='Validated')],
     )
 )
 setup(cfg, cfg.launcher)
-runner = Runner.from_cfg(cfg)
+runner = CheckedRunner.from_cfg(cfg)
 runner.train()
 weights = all_gather_object(runner.model.module.layer.weight.tolist())
+means = all_gather_object(Validated.means)
+saved = torch.load(f'{sys.argv[1]}/epoch_2.pth', weights_only=True)['state_dict']
 if get_rank() == 0:
     print(json.dumps({
         'world': runner.world_size,
@@ -100,6 +113,8 @@ if get_rank() == 0:
         'iters': runner.iter,
         'same': weights[0] == weights[1],
         'seen': Seen.labels,
+        'means': means,
+        'saved': saved['norm.running_mean'].item(),
     }))
 """
 
@@ -121,6 +136,11 @@ def test_two_processes(tmp_path):
     )
     assert run.returncode == 0, run.stderr[-3000:]
     result = json.loads(run.stdout.strip().splitlines()[-1])
+    # One process has 0, 2 and 4, 6, the other 1, 3 and 5, 7. Of the means of these, running means
+    # take 0.1 each: 0.59 and 0.78 after an epoch, their mean is 0.685; from there 1.14485 and
+    # 1.33485 after the next.
+    assert result.pop('means') == 2 * [pytest.approx([0.685, 1.23985])]
+    assert result.pop('saved') == pytest.approx(1.23985)
     assert result == {
         'world': 2,
         'wrapper': 'CPUDistributedDataParallel',

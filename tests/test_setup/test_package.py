@@ -1,6 +1,7 @@
 """What setup.py builds, and what is said about the package elsewhere."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,17 @@ from scopevit import __version__
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / 'requirements'
-FILES = ('LICENSE', 'MANIFEST.in', 'pyproject.toml', 'setup.py', 'requirements', 'scopevit')
+FILES = (
+    'LICENSE',
+    'MANIFEST.in',
+    'configs',
+    'model-index.yml',
+    'pyproject.toml',
+    'requirements',
+    'scopevit',
+    'setup.py',
+    'tools',
+)
 BUILD = """
 from setuptools import build_meta
 build_meta.build_sdist('dist')
@@ -57,7 +68,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in FILES:
         if (ROOT / name).is_dir():
             ignored = shutil.ignore_patterns('__pycache__')
-            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
         else:
             shutil.copy(ROOT / name, folder)
     command = [sys.executable, '-c', BUILD]
@@ -73,17 +84,83 @@ def package_info(built: Path) -> Message:
         return Parser().parsestr(wheel.read(name).decode())
 
 
-def test_every_module_is_in_the_wheel(built):
+def files(folder: str, *suffixes: str) -> set[str]:
+    """The files in a folder of the repository that end so, by their path in it."""
+    paths = (ROOT / folder).rglob('*')
+    return {str(path.relative_to(ROOT)) for path in paths if path.name.endswith(suffixes)}
+
+
+def data_files() -> set[str]:
+    """What is linked to from scopevit/.mim."""
+    return files('configs', '.py', '.yml', '.md') | files('tools', '.py', '.sh')
+
+
+def test_wheel_has_modules_configs_and_tools(built):
     with zipfile.ZipFile(next(built.glob('*.whl'))) as wheel:
         contents = {name for name in wheel.namelist() if '.dist-info/' not in name}
-    assert contents == {str(p.relative_to(ROOT)) for p in (ROOT / 'scopevit').rglob('*.py')}
+    linked = {f'scopevit/.mim/{name}' for name in data_files() | {'model-index.yml'}}
+    assert contents == files('scopevit', '.py') | linked
 
 
 def test_sdist_can_be_built_from(built):
     with tarfile.open(next(built.glob('*.tar.gz'))) as sdist:
-        contents = {name.partition('/')[2] for name in sdist.getnames()}
-    assert {'setup.py', 'pyproject.toml', 'LICENSE'} <= contents
-    assert {f'requirements/{path.name}' for path in REQUIREMENTS.glob('*.txt')} <= contents
+        contents = {member.name.partition('/')[2]: member for member in sdist.getmembers()}
+    assert {'setup.py', 'pyproject.toml', 'LICENSE', 'model-index.yml'} <= set(contents)
+    assert {f'requirements/{path.name}' for path in REQUIREMENTS.glob('*.txt')} <= set(contents)
+    assert all(contents[f'scopevit/.mim/{name}'].isreg() for name in data_files())
+    assert not [name for name in contents if name.startswith(('data/', 'docs/', 'work_dirs/'))]
+
+
+INSTALLED = """
+import sys
+from pathlib import Path
+
+import scopevit
+from mmengine.config import Config
+from mmengine.hub import get_config
+
+target = Path(sys.argv[1])
+assert Path(scopevit.__file__).is_relative_to(target), scopevit.__file__
+cfg = Config.fromfile('mine.py')
+assert cfg.default_scope == 'mmpretrain' and cfg.model.head.num_classes == 5, cfg
+assert cfg.model.backbone.arch == 'tiny' and cfg.train_dataloader.batch_size == 128, cfg
+cfg = get_config('scopevit::detection/mask-rcnn_scopevit-tiny_fpn_1x_coco.py')
+assert Path(cfg.filename).is_relative_to(target), cfg.filename
+assert 'scopevit-small_8xb128_in1k' in scopevit.list_models()
+model = scopevit.get_model('scopevit-xtiny_8xb128_in1k')
+assert len(model.backbone.stages) == 4
+tools = target / 'scopevit' / '.mim' / 'tools'
+assert (tools / 'train.py').is_file() and (tools / 'dist_train.sh').stat().st_mode & 0o100
+"""
+
+
+def test_installed_wheel_works_elsewhere(built, tmp_path):
+    target, elsewhere = tmp_path / 'target', tmp_path / 'elsewhere'
+    options = ['--no-deps', '--no-index', '--no-compile', '--target', str(target)]
+    pip = [sys.executable, '-m', 'pip', 'install', *options, str(next(built.glob('*.whl')))]
+    subprocess.run(pip, check=True, capture_output=True, timeout=120)
+    elsewhere.mkdir()
+    (elsewhere / 'mine.py').write_text(
+        "_base_ = 'scopevit::classification/scopevit-tiny_8xb128_in1k.py'\n"
+        'model = dict(head=dict(num_classes=5))\n'
+    )
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(target)}
+    result = subprocess.run(
+        [sys.executable, '-c', INSTALLED, str(target)],
+        cwd=elsewhere,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize('name', ['configs', 'tools', 'model-index.yml'])
+def test_links_of_a_clone(name):
+    link = ROOT / 'scopevit' / '.mim' / name
+    assert link.readlink() == Path('..', '..', name)
+    assert link.samefile(ROOT / name)
 
 
 def test_metadata(package_info):

@@ -101,7 +101,7 @@ def test_error_in_an_inherited_config(fails, tmp_path):
         ('model.backbone.out_indices', "KEY=VALUE pairs, not 'model.backbone.out_indices'"),
         ('.model=1', "KEY=VALUE pairs, not '.model=1'"),
         ('model.backbone.out_indices=(3,', 'brackets do not match'),
-        ("model.head.a=[dict(type='A'),dict(type='B')]", 'the keys of a dict are set one by one'),
+        ("model.head.a=[dict(type='A',b=1)]", 'the keys of a dict are set one by one'),
         ('modle.backbone.frozen_stages=1', "has no 'modle'"),
         ('train_cfg.max_epochs.x=1', 'max_epochs'),
         ('model.backbone.no_such=1', "unexpected keyword argument 'no_such'"),

@@ -27,10 +27,10 @@ from scopevit.benchmark.report import (
     markdown_table,
     scatter_plot,
     write_figure,
-    write_text,
 )
 from scopevit.engine.cli import run_tool
 from scopevit.errors import InputError
+from scopevit.files import write_text
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'

@@ -10,10 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from scopevit.benchmark.report import write_text
 from scopevit.benchmark.zoo import describe_zoo
 from scopevit.engine.cli import run_tool
 from scopevit.errors import InputError
+from scopevit.files import write_text
 
 ROOT = Path(__file__).parents[2]
 

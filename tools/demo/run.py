@@ -24,6 +24,7 @@ import pictures
 
 from scopevit.engine.cli import run_tool
 from scopevit.errors import InputError
+from scopevit.files import write_json, write_text
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / 'data' / 'demo'
@@ -278,12 +279,6 @@ def as_fractions(task: Task, metrics: dict[str, float]) -> dict[str, float]:
     return {name: metrics[key] * scale for key, name in task.metrics.items()}
 
 
-def write_json(path: Path, content: object) -> None:
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(json.dumps(content, indent=2) + '\n')
-    os.replace(part, path)
-
-
 def read_results(out: Path) -> dict[str, dict]:
     """Returns the results of the finished tasks by name, in order."""
     paths = {name: out / name / 'result.json' for name in TASKS}
@@ -323,9 +318,7 @@ def write_readme(out: Path, results: dict[str, dict]) -> None:
         make_table(results),
         *(f'## {name}\n\n![{name}]({result["picture"]})' for name, result in results.items()),
     ]
-    part = out / 'README.md.part'
-    part.write_text('\n\n'.join(parts) + '\n')
-    os.replace(part, out / 'README.md')
+    write_text(out / 'README.md', '\n\n'.join(parts) + '\n')
 
 
 def plan(chosen: str | None, finished: dict[str, dict]) -> list[Task]:

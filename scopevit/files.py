@@ -1,0 +1,62 @@
+"""Files that are written whole or not at all."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scopevit.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Gives a file to write beside `path`, which takes its place once it is written.
+
+    Args:
+        path (str | Path): File that shall be there in the end; its folder is made if need be.
+
+    Raises:
+        InputError: If it cannot be written; what was there before is still there then.
+    """
+    path = Path(path)
+    part = path.with_name(f'{path.name}.part')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f'cannot write {path}: {error.strerror or error}') from error
+    finally:
+        if part.is_file():
+            part.unlink()
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a file."""
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Writes a JSON file; numbers that JSON lacks (NaN, inf) become null."""
+    write_text(path, json.dumps(to_json(content), indent=2, allow_nan=False) + '\n')
+
+
+def to_json(value: object) -> object:
+    """Returns a value in types that JSON has."""
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if hasattr(value, 'tolist'):  # numbers and arrays of numpy and torch
+        return to_json(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

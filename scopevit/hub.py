@@ -1,0 +1,99 @@
+"""The configs that come with the package, and their models, by name."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scopevit.compat.external_configs import CONFIGS
+from scopevit.errors import InputError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
+
+def list_models(pattern: str = '*') -> list[str]:
+    """Returns the names of the configs of models, in alphabetical order.
+
+    Args:
+        pattern (str): Only those that match, as `mask-rcnn_*`.
+    """
+    return sorted(fnmatch.filter((path.stem for path in config_files()), pattern))
+
+
+def get_config(name: str) -> Config:
+    """Returns the config of a model.
+
+    Args:
+        name (str): Name of a config, `scopevit-tiny_8xb128_in1k`, or its path in the folder of
+            configs, `classification/scopevit-tiny_8xb128_in1k.py`.
+
+    Raises:
+        InputError: If there is no such config; the message names similar ones.
+    """
+    from scopevit.engine.config import read_config  # imports the runner, mmcv and OpenCV
+
+    return read_config(find_config(name))
+
+
+def get_model(name: str, pretrained: str | Path | None = None) -> nn.Module:
+    """Builds the model of a config, by the library of the config.
+
+    Args:
+        name (str): As in `get_config`.
+        pretrained (str | Path | None): Checkpoint of the whole model, a file or URL. Without it,
+            the weights are random; `model.init_weights()` makes them those a training begins with.
+
+    Returns:
+        nn.Module: The model, on the CPU and in training mode.
+
+    Raises:
+        InputError: If there is no such config, or the checkpoint cannot be read or does not fit.
+    """
+    from mmengine.registry import MODELS
+    from mmengine.runner import load_checkpoint
+
+    from scopevit.engine.libraries import find_library
+    from scopevit.engine.weights import check_model_weights, is_url
+
+    cfg = get_config(name)
+    scope = find_library(cfg.get('default_scope')).name
+    if 'data_preprocessor' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with MODELS.switch_scope_and_registry(scope) as registry:
+        model = registry.build(cfg.model)
+    if pretrained is None:
+        return model
+    if not is_url(pretrained):
+        check_model_weights(model, pretrained)
+    load_checkpoint(model, str(pretrained), map_location='cpu', strict=is_url(pretrained))
+    model._is_init = True  # else mmengine's Runner would start from new weights
+    return model
+
+
+def find_config(name: str) -> Path:
+    """Returns the file of a config.
+
+    Raises:
+        InputError: As `get_config`.
+    """
+    paths = [path.relative_to(CONFIGS) for path in config_files()]
+    wanted = name.removesuffix('.py')
+    found = [path for path in paths if wanted in (path.stem, path.with_suffix('').as_posix())]
+    if len(found) == 1:
+        return CONFIGS / found[0]
+    if found:
+        raise InputError(f'{name} is the name of {", ".join(map(str, found))}: give the path')
+    known = [path.with_suffix('').as_posix() if '/' in name else path.stem for path in paths]
+    near = difflib.get_close_matches(wanted, known)
+    advice = f'did you mean {", ".join(near)}?' if near else 'scopevit.list_models() has the names'
+    raise InputError(f'no config {name}; {advice}')
+
+
+def config_files() -> list[Path]:
+    """Returns the files of all configs but those that exist to be inherited."""
+    paths = CONFIGS.rglob('*.py')
+    return [path for path in paths if '_base_' not in path.relative_to(CONFIGS).parts]
