@@ -189,16 +189,3 @@ def test_backbone_in_the_train_tool_of_a_library(name, library, make_task, proce
     assert isinstance(backbone, ScopeViT)
     trained = {k.removeprefix('backbone.') for k in weights if k.startswith('backbone.')}
     assert trained == set(backbone.state_dict())
-
-
-def test_two_processes_on_the_cpu(make_task, process):
-    task = make_task('segmentation')
-    result = process(
-        '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', 'tools/train.py',
-        task.config, '--work-dir', task.work_dir, '--launcher', 'pytorch',
-        CUDA_VISIBLE_DEVICES='',
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-2000:]
-    # 4 samples in batches of 2 for each of 2 processes
-    assert read_checkpoint(task.work_dir / 'epoch_1.pth')['meta']['iter'] == 1
-    assert 'mIoU' in log_of(task.work_dir)
