@@ -48,23 +48,17 @@ def get_model(name: str, pretrained: str | Path | None = None) -> nn.Module:
             the weights are random; `model.init_weights()` makes them those a training begins with.
 
     Returns:
-        nn.Module: The model, on the CPU and in training mode.
+        nn.Module: The model, on the CPU, in training mode, with BN where the config has SyncBN.
 
     Raises:
         InputError: If there is no such config, or the checkpoint cannot be read or does not fit.
     """
-    from mmengine.registry import MODELS
     from mmengine.runner import load_checkpoint
 
-    from scopevit.engine.libraries import find_library
+    from scopevit.engine.model import build_model
     from scopevit.engine.weights import check_model_weights, is_url
 
-    cfg = get_config(name)
-    scope = find_library(cfg.get('default_scope')).name
-    if 'data_preprocessor' in cfg:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with MODELS.switch_scope_and_registry(scope) as registry:
-        model = registry.build(cfg.model)
+    model = build_model(get_config(name))
     if pretrained is None:
         return model
     if not is_url(pretrained):

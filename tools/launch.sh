@@ -40,7 +40,7 @@ run_torch() {
 }
 
 # run_slurm PARTITION JOB_NAME TOOL [ARGUMENTS]: one process a GPU. GPUS (8), GPUS_PER_NODE (8, or
-# GPUS where that is less), CPUS_PER_TASK (5) and SRUN_ARGS come from the environment.
+# GPUS where that is less), CPUS_PER_TASK (5), PORT and SRUN_ARGS come from the environment.
 run_slurm() {
     local partition=$1 job_name=$2 tool=$3 gpus=${GPUS:-8}
     shift 3
@@ -48,6 +48,8 @@ run_slurm() {
     local gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
     command -v srun >/dev/null || fail "there is no srun here, this needs a Slurm cluster"
     set_python
+    # Two jobs on one machine need two ports.
+    export MASTER_PORT=${PORT:-$((20000 + $$ % 20000))}
     # SRUN_ARGS is several words.
     # shellcheck disable=SC2086
     exec srun --partition="$partition" --job-name="$job_name" \

@@ -3,8 +3,8 @@
 #
 #   tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [ARGUMENTS OF tools/test.py]
 #
-# GPUS (8), GPUS_PER_NODE (8, or GPUS where that is less), CPUS_PER_TASK (5) and SRUN_ARGS come from
-# the environment. Python is $PYTHON, else that of .venv, else `python`.
+# GPUS (8), GPUS_PER_NODE (8, or GPUS where that is less), CPUS_PER_TASK (5), PORT and SRUN_ARGS
+# come from the environment. Python is $PYTHON, else that of .venv, else `python`.
 set -euo pipefail
 usage='PARTITION JOB_NAME CONFIG CHECKPOINT [ARGUMENTS OF test.py]'
 source "$(dirname "$0")/launch.sh"

@@ -14,9 +14,16 @@ optim_wrapper = dict(
     optimizer=dict(lr=1e-3, weight_decay=0.05),
     paramwise_cfg=dict(
         _delete_=True,
+        bypass_duplicate=True,  # CoaT uses modules in several places
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        custom_keys={'gamma': dict(decay_mult=0.0)},
+        flat_decay_mult=0.0,  # layer scale, and what else is a vector
+        custom_keys={
+            'absolute_pos_embed': dict(decay_mult=0.0),
+            'cls_token': dict(decay_mult=0.0),
+            'pos_embed': dict(decay_mult=0.0),
+            'relative_position_bias_table': dict(decay_mult=0.0),
+        },
     ),
 )
 param_scheduler = [

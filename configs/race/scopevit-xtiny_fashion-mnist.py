@@ -12,5 +12,4 @@ _base_ = '../demo/classification_scopevit-xtiny_fashion-mnist.py'
 
 model = dict(backbone=dict(drop_path_rate=0.0))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-train_cfg = dict(val_interval=4)
 default_hooks = dict(checkpoint=dict(save_best=None))

@@ -1,4 +1,9 @@
-"""Pictures of what a config's data set feeds the network, annotations drawn in, for any library."""
+"""Pictures of what a config's data set feeds the network, annotations drawn in, for any library.
+
+The libraries have tools for it, one each, which show samples as they leave the pipeline. Here the
+model's own preprocessor runs as well, so that normalisation, channel order, padding and mixed
+images are those of the training; the libraries' visualizers draw.
+"""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, MODELS, VISUALIZERS, DefaultScope
+from mmengine.registry import DATASETS, VISUALIZERS, DefaultScope
 from mmengine.runner import set_random_seed
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from mmengine.visualization import Visualizer
@@ -24,6 +29,7 @@ from scopevit.engine.config import load_config, type_name
 from scopevit.engine.data import check_dataset, check_dataset_files, leaf_configs
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import Library, find_library
+from scopevit.engine.model import build_model
 from scopevit.engine.run import require
 from scopevit.errors import InputError
 from scopevit.files import write_bytes
@@ -140,10 +146,7 @@ def draw_samples(
     cfg: Config, library: Library, split: str, number: int, stages: str, seed: int
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields name and picture of each sample, (H, W, 3) RGB; `browse` has the arguments."""
-    model_cfg = dict(cfg.model)
-    if cfg.get('data_preprocessor'):
-        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(model_cfg)
+    model = build_model(cfg)
     preprocessor = model.data_preprocessor
     dataset_cfg = cfg[f'{split}_dataloader'].dataset
     key = f'{split}_dataloader.dataset'

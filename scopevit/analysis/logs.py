@@ -1,4 +1,8 @@
-"""Loss and metric curves from the logs that mmengine writes, as a picture and in words."""
+"""Loss and metric curves from the logs that mmengine writes, as a picture and in words.
+
+The libraries have tools for it, one each, that read a single file: here the files of a training
+that was resumed are joined, and runs of several libraries are compared.
+"""
 
 import json
 import math
@@ -10,8 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scopevit.benchmark.report import write_figure
 from scopevit.errors import InputError
-from scopevit.files import replacing
 
 LOG = Path('vis_data', 'scalars.json')
 # What a line is about, and what else a line of validation has beside metrics.
@@ -119,7 +123,7 @@ def analyze(
     keys = list(dict.fromkeys(keys or default_keys(runs)))
     if not keys:
         raise InputError(f'no loss and no metric in {first}; --keys takes {", ".join(available)}')
-    save_figure(draw_curves(runs, keys, smooth), out)
+    write_figure(draw_curves(runs, keys, smooth), out)
     return out, '\n'.join(summarize(run) for run in runs)
 
 
@@ -317,9 +321,3 @@ def summarize(run: Run) -> str:
             where += f', epoch {iterations[best] / run.epoch_length:g}'
         lines.append(f'  {key}: {"lowest" if lower else "highest"} {values[best]:.4g} at {where}')
     return '\n'.join(lines)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure, in the format of the name's end, whole or not at all."""
-    with replacing(path) as part:
-        figure.savefig(part, format=path.suffix[1:])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from scopevit.errors import InputError
 
+# What tables say of a recipe without metrics.
+NOT_TRAINED = 'not trained yet'
 # The main metrics of the four libraries: what to call each, and its factor to per cent.
 MAIN_METRICS = {
     'accuracy/top1': ('top-1', 1.0),

@@ -8,25 +8,27 @@ from pathlib import Path
 import yaml
 
 from scopevit.benchmark.complexity import Complexity, count_complexity
-from scopevit.benchmark.metrics import Score, find_scores
+from scopevit.benchmark.metrics import NOT_TRAINED, Score, find_scores
 from scopevit.benchmark.networks import build_network, input_shape, network_key
 from scopevit.benchmark.report import markdown_table
 from scopevit.engine.config import load_config
 from scopevit.errors import InputError
 
-NOT_TRAINED = 'not trained yet'
 HEADER = '# Written by tools/benchmark/zoo.py. `Results: null`: not trained yet.\n'
-COLLECTION = {
-    'Name': 'ScopeViT',
-    'Metadata': {
-        'Architecture': ['Multi-Scale Self-Attention', 'Global-Scale Dilated Attention'],
+COLLECTIONS = [
+    {
+        'Name': 'ScopeViT',
+        'Metadata': {
+            'Architecture': ['Multi-Scale Self-Attention', 'Global-Scale Dilated Attention'],
+        },
+        'Paper': {
+            'Title': 'ScopeViT: Scale-Aware Vision Transformer',
+            'URL': 'https://doi.org/10.1016/j.patcog.2024.110470',
+        },
+        'README': 'README.md',
     },
-    'Paper': {
-        'Title': 'ScopeViT: Scale-Aware Vision Transformer',
-        'URL': 'https://doi.org/10.1016/j.patcog.2024.110470',
-    },
-    'README': 'README.md',
-}
+    {'Name': 'Peers of ScopeViT', 'README': 'README.md'},
+]
 # OpenMMLab's words for what a score of ours measures: task, and name of the metric.
 SCORE_WORDS = {
     'top-1': ('Image Classification', 'Top 1 Accuracy'),
@@ -41,6 +43,7 @@ DATASETS = {
     'segmentation': 'ADE20K',
     'pose': 'COCO',
 }
+CUSTOM = 'the images of whoever uses it'
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def method(recipe: Recipe) -> str:
 
 
 def describe_zoo(root: Path, work_dirs: Path | None = None) -> dict[Path, str]:
-    """Makes the texts that hold measured numbers: READMEs, metafiles and the index of those.
+    """Makes the texts that hold measured numbers: READMEs, metafiles and model-index.yml.
 
     Args:
         root (Path): Repository.
@@ -100,6 +103,8 @@ def describe_zoo(root: Path, work_dirs: Path | None = None) -> dict[Path, str]:
         dict[Path, str]: Contents by file.
     """
     found = find_scores(work_dirs) if work_dirs else {}
+    # As they are read from a metafile another time, so that all texts agree.
+    found = {stem: [as_stored(score) for score in scores] for stem, scores in found.items()}
     texts = {}
     for task in DATASETS:
         texts.update(describe_task(root, task, found))
@@ -117,7 +122,7 @@ def describe_task(root: Path, task: str, found: dict[str, list[Score]]) -> dict[
     peers = measure_recipes(folder.glob('peers/*.py'), scores, known)
     text = replace_table(readme, readme.read_text(encoding='utf-8'), 'recipes', recipes)
     text = replace_table(readme, text, 'peers', peers)
-    return {readme: text, metafile: metafile_text(root, task, recipes)}
+    return {readme: text, metafile: metafile_text(root, task, [*recipes, *peers])}
 
 
 def replace_table(readme: Path, text: str, name: str, recipes: list[Recipe]) -> str:
@@ -147,29 +152,39 @@ def replace_table(readme: Path, text: str, name: str, recipes: list[Recipe]) -> 
 
 def metafile_text(root: Path, task: str, recipes: list[Recipe]) -> str:
     """Returns a metafile in OpenMMLab's format."""
-    readme = f'configs/{task}/README.md'
     models = [
         {
             'Name': recipe.path.stem,
-            'In Collection': COLLECTION['Name'],
+            'In Collection': COLLECTIONS[recipe.path.parent.name == 'peers']['Name'],
             'Config': str(recipe.path.relative_to(root)),
             'Metadata': {
                 'FLOPs': recipe.complexity.multiply_adds,
                 'Parameters': recipe.complexity.parameters,
-                'Training Data': DATASETS[task],
+                'Training Data': dataset_of(recipe, task),
             },
-            'Results': [score_entry(score, task) for score in recipe.scores] or None,
+            'Results': [score_entry(score, dataset_of(recipe, task)) for score in recipe.scores]
+            or None,
         }
         for recipe in recipes
     ]
-    content = {'Collections': [{**COLLECTION, 'README': readme}], 'Models': models}
+    content = {'Collections': COLLECTIONS, 'Models': models}
     return HEADER + yaml.safe_dump(content, sort_keys=False, width=100)
 
 
-def score_entry(score: Score, task: str) -> dict:
+def dataset_of(recipe: Recipe, task: str) -> str:
+    """Returns the name of the data that a recipe is trained on."""
+    return CUSTOM if recipe.path.stem.endswith('_custom') else DATASETS[task]
+
+
+def as_stored(score: Score) -> Score:
+    """Returns a score as a metafile holds it: the mean of its runs, to two decimals."""
+    return Score(score.name, round(score.mean, 2), None, 1)
+
+
+def score_entry(score: Score, dataset: str) -> dict:
     """Returns an entry of a metafile's results."""
-    words, metric = SCORE_WORDS[score.name]
-    return {'Task': words, 'Dataset': DATASETS[task], 'Metrics': {metric: round(score.mean, 2)}}
+    task, metric = SCORE_WORDS[score.name]
+    return {'Task': task, 'Dataset': dataset, 'Metrics': {metric: score.mean}}
 
 
 def read_scores(metafile: Path) -> dict[str, list[Score]]:

@@ -15,6 +15,7 @@ scope what the file itself gives as ``default_scope``.
 Delete when: mmengine takes packages by their import name, and scopes from configs.
 """
 
+import functools
 from pathlib import Path
 from types import ModuleType
 
@@ -43,8 +44,11 @@ def _find_own_configs(module: ModuleType) -> None:
         package, _, name = cfg_path.partition('::')
         if package != PACKAGE or not name:
             return find_any(cfg_path, filename)
-        path = str(CONFIGS / name)
-        return path, config._file2dict(path)[0].get('default_scope')
+        return str(CONFIGS / name), scope_of(CONFIGS / name)
+
+    @functools.cache
+    def scope_of(path: Path) -> str | None:
+        return config._file2dict(str(path))[0].get('default_scope')
 
     config._get_cfg_path = staticmethod(find)
 

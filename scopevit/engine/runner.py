@@ -39,6 +39,7 @@ class LateRemovalCheckpointHook(CheckpointHook):
                 self._remove_file(earlier[key])
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        average_buffers(runner)  # called in all processes, of which the first one writes
         keep = self.max_keep_ckpts
         if keep <= 0:
             return super()._save_checkpoint_with_step(runner, step, meta)
@@ -134,11 +135,7 @@ class CheckedRunner(Runner):
         super().register_hook(hook, priority)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """Saves like mmengine's, under another name first: a file is whole or not there.
-
-        Called in all processes; the first one writes.
-        """
-        average_buffers(self)
+        """Saves like mmengine's, under another name first: a file is whole or not there."""
         if '://' in out_dir:
             return super().save_checkpoint(out_dir, filename, *args, **kwargs)
         part = f'{filename}.part'

@@ -154,7 +154,7 @@ def test_differs_from_the_primitive_in_the_model_alone(recipe):
     cfg, tiny = load(recipe), load(primitive(recipe))
     differing = {key for key in {*cfg, *tiny} if cfg.get(key) != tiny.get(key)}
     # Names that only help to write a recipe down.
-    differing -= {'backbone', 'peer_backbone', 'peer_channels'}
+    differing -= {'peer_backbone', 'peer_channels'}
     if is_classifier(recipe) and recipe in PEERS:  # some take smaller images
         pipelines = ('train_pipeline', 'test_pipeline')
         loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')

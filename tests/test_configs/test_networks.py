@@ -188,6 +188,28 @@ def test_optimizer_is_the_authors(network):
     assert wrong == ([] if expected.weight_decay else list(names))
 
 
+# Vectors and tables of other networks that decay would pull to zero without any use.
+SPARED_OF_PEERS = (
+    'gamma', 'grn', 'layer_scale', 'pos_embed', 'cls_token', 'relative_position_bias_table',
+)  # fmt: skip
+
+
+def test_peers_are_spared_decay_where_scopevit_is(network):
+    task = network.recipe.partition('/')[0]
+    if network.recipe in OURS or task not in ('classification', 'detection'):
+        return
+    optimizer = build_optim_wrapper(network.model, network.cfg.optim_wrapper).optimizer
+    decays = {id(p): g['weight_decay'] for g in optimizer.param_groups for p in g['params']}
+    backbone = getattr(network.model, 'backbone', network.model)
+    norms = {id(p) for p in parameters_of_kind(backbone, 'norms')}
+    decayed = {n: p for n, p in backbone.named_parameters() if decays[id(p)] == 0.05}
+    assert len(decayed) > 20
+    assert [n for n in decayed if any(word in n for word in SPARED_OF_PEERS)] == []
+    assert [n for n, p in decayed.items() if id(p) in norms] == []
+    if task == 'classification':
+        assert [n for n, p in decayed.items() if p.ndim < 2] == []
+
+
 def parameters_of_kind(model: nn.Module, kind: str) -> list[nn.Parameter]:
     if kind == 'biases':
         return [p for name, p in model.named_parameters() if name.endswith('.bias')]
@@ -245,8 +267,13 @@ def segmentation_batch(network: Network) -> dict:
 
 
 def pose_batch(network: Network) -> dict:
-    decoder = network.cfg.model.head.decoder
-    width, height = decoder.input_size
+    decoder = dict(network.cfg.model.head.decoder)
+    width, height = (side - 2 for side in decoder['input_size'])
+    with torch.no_grad():
+        last = network.model.backbone(torch.zeros(2, 3, height, width))[-1]
+    # Three deconvolutions double the last map.
+    heatmap_size = (8 * last.shape[3], 8 * last.shape[2])
+    decoder.update(input_size=(width, height), heatmap_size=heatmap_size)
     # Keypoint k is at (10 k, 12 k).
     keypoints = np.arange(17, dtype=np.float32)[None, :, None] * [10, 12]
     codec = KEYPOINT_CODECS.build(decoder)

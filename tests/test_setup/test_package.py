@@ -31,6 +31,13 @@ FILES = (
     'setup.py',
     'tools',
 )
+NEED_A_CLONE = (
+    'tools/benchmark/race.py',
+    'tools/benchmark/zoo.py',
+    'tools/dataset_converters/',
+    'tools/demo/',
+    'tools/install.sh',
+)
 BUILD = """
 from setuptools import build_meta
 build_meta.build_sdist('dist')
@@ -92,7 +99,9 @@ def files(folder: str, *suffixes: str) -> set[str]:
 
 def data_files() -> set[str]:
     """What is linked to from scopevit/.mim."""
-    return files('configs', '.py', '.yml', '.md') | files('tools', '.py', '.sh')
+    tools = files('tools', '.py', '.sh', '.yml')
+    tools = {name for name in tools if not name.startswith(NEED_A_CLONE)}
+    return files('configs', '.py', '.yml', '.md') | tools
 
 
 def test_wheel_has_modules_configs_and_tools(built):

@@ -11,6 +11,16 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / 'README.md').read_text()
 
 
+PAGES = sorted(path for path in ROOT.glob('configs/*/*.md'))
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.parent.name)
+def test_links_of_a_page_lead_somewhere(page):
+    targets = re.findall(r'\]\((?!http)([^)#]+)', page.read_text())
+    assert targets
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
 @pytest.mark.parametrize('target', sorted(set(re.findall(r'\]\((?!http)([^)#]+)\)', README))))
 def test_link_leads_somewhere(target):
     # The demo's table shows pictures that lie in work_dirs once the demo has run.

@@ -13,31 +13,38 @@ def config(make_task):
     return task.config.rename(task.config.with_name('scopevit-mini_classification.py'))
 
 
-def test_runs_what_is_not_done_and_reports(config, process, tmp_path):
+def test_runs_what_is_not_done_and_reports(config, process, fails, tmp_path):
     out = tmp_path / 'race'
-    for seed, accuracy in ((3, 50.0), (4, 75.0)):
-        folder = out / config.stem / f'seed{seed}'
-        folder.mkdir(parents=True)
-        report = {'config': str(config), 'metrics': {'accuracy/top1': accuracy}}
-        (folder / 'metrics.json').write_text(json.dumps(report))
-    result = process(RACE, config, '--seeds', '3', '4', '5', '4', '--out', out)
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert '3 runs, 2 of them done' in result.stdout
-    assert '[1/1] scopevit-mini_classification, seed 5' in result.stdout
-    report = json.loads((out / config.stem / 'seed5' / 'metrics.json').read_text())
-    log = (out / config.stem / 'seed5' / 'race.log').read_text()
-    assert 'seed: 5' in log
-    row = next(line for line in result.stdout.splitlines() if line.startswith('| scopevit-mini'))
-    name, _, _, accuracy, seeds = (cell.strip() for cell in row.strip('| ').split('|'))
-    # of 50, 75 and what the third run reached: mean and deviation of the sample
-    values = [50.0, 75.0, report['metrics']['accuracy/top1']]
-    mean = sum(values) / 3
-    deviation = (sum((value - mean) ** 2 for value in values) / 2) ** 0.5
-    assert (name, seeds) == ('scopevit-mini', '3')
-    assert accuracy == f'{mean:.1f} ± {deviation:.1f}'
-    assert row in (out / 'README.md').read_text()
+    first = process(RACE, config, '--seeds', '5', '--out', out)
+    assert first.returncode == 0, first.stderr[-2000:]
+    assert '[1/1] scopevit-mini_classification, seed 5' in first.stdout
+    folder = out / config.stem / 'seed5'
+    assert 'seed: 5' in (folder / 'race.log').read_text()
+
+    # Two more as if they had been run, and one that was not asked for.
+    report = json.loads((folder / 'metrics.json').read_text())
+    for seed, accuracy in ((3, 50.0), (4, 75.0), (9, 0.0)):
+        other = out / config.stem / f'seed{seed}'
+        other.mkdir()
+        report['metrics']['accuracy/top1'] = accuracy
+        (other / 'metrics.json').write_text(json.dumps(report))
+        (other / 'race.json').write_text((folder / 'race.json').read_text())
+    second = process(RACE, config, '--seeds', '3', '4', '3', '--out', out)
+    assert second.returncode == 0, second.stderr[-2000:]
+    assert '2 runs, 2 of them done' in second.stdout
+    rows = [line for line in second.stdout.splitlines() if line.startswith('| scopevit-mini')]
+    # the deviation of a sample: 12.5 * sqrt(2)
+    assert [rows[0].split()[i] for i in (1, 7, 8, 9)] == ['scopevit-mini', '62.5', '±', '17.7']
+    text = (out / 'README.md').read_text()
+    assert rows[0] in text
+    assert 'over the seeds 3, 4.' in text
+    assert 'What it shows' not in text  # that is about the race of configs/race
     assert 'scopevit-mini' in (out / 'race.svg').read_text()
     assert (out / 'race.png').stat().st_size > 5000
+
+    options = ['--cfg-options', 'train_cfg.max_epochs=2']
+    line = fails('benchmark/race', config, '--seeds', '5', '--out', out, *options)
+    assert line.startswith(f'error: {folder} holds a run with other settings: delete it, or')
 
 
 def test_a_run_that_fails_is_one_line(config, process, tmp_path):
@@ -55,7 +62,7 @@ def test_a_run_that_fails_is_one_line(config, process, tmp_path):
     ('arguments', 'message'),
     [
         (['nothing.py'], 'config not found: nothing.py'),
-        (['--jobs', '0'], '--jobs must be at least 1, not 0'),
+        (['--jobs', '0'], "--jobs takes a whole number above 0, not '0'"),
     ],
 )
 def test_bad_arguments(arguments, message, fails, tmp_path):

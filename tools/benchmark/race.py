@@ -7,6 +7,8 @@ plot are in work_dirs/race, with the logs and checkpoints of every run.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -18,9 +20,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from scopevit.benchmark.arguments import PositiveInt
 from scopevit.benchmark.complexity import count_complexity
 from scopevit.benchmark.machine import describe_machine
-from scopevit.benchmark.metrics import find_scores
+from scopevit.benchmark.metrics import read_metrics, summarize
 from scopevit.benchmark.networks import from_config
 from scopevit.benchmark.report import (
     Point,
@@ -29,15 +32,19 @@ from scopevit.benchmark.report import (
     write_figure,
 )
 from scopevit.engine.cli import run_tool
+from scopevit.engine.config import read_config
+from scopevit.engine.weights import find_last_checkpoint
 from scopevit.errors import InputError
-from scopevit.files import write_text
+from scopevit.files import write_json, write_text
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
+DEFAULT = sorted((ROOT / 'configs' / 'race').glob('*.py'))
+# Threads that spin while they wait would take the core of the run beside them.
+WAIT_POLICY = 'passive'
 WHAT_IT_SHOWS = """\
-Eight networks of like size, each trained from scratch on 6,000 images of Fashion-MNIST for 4 epochs
-by one recipe (configs/race), and tested on 1,000 others; mean and standard deviation over the
-seeds.
+The recipe, in configs/race, is 4 epochs of 6,000 images of Fashion-MNIST; the other images are
+1,000.
 
 **What it shows**: how fast each network learns from little data and little training, where strong
 built-in assumptions (convolutions, pooling) help; and that the recipes, tools and tables work for
@@ -61,8 +68,12 @@ class Run:
         return f'{self.config.stem}, seed {self.seed}'
 
     @property
-    def is_done(self) -> bool:
-        return (self.folder / 'metrics.json').is_file()
+    def metrics(self) -> Path:
+        return self.folder / 'metrics.json'
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / 'race.json'
 
 
 class Processes:
@@ -84,8 +95,7 @@ class Processes:
         Raises:
             InputError: If it fails; the message ends with what it said last.
         """
-        # Threads that spin while they wait would take the core of the run beside them.
-        env = {**os.environ, 'OMP_NUM_THREADS': str(self.threads), 'OMP_WAIT_POLICY': 'passive'}
+        env = {**os.environ, 'OMP_NUM_THREADS': str(self.threads), 'OMP_WAIT_POLICY': WAIT_POLICY}
         with log.open('a') as file:
             with self.lock:
                 if self.stopped:
@@ -117,14 +127,13 @@ class Processes:
 def run_one(run: Run, options: list[str], processes: Processes) -> float:
     """Trains and tests one run, or goes on with it; returns the seconds it took."""
     start = time.monotonic()
-    run.folder.mkdir(parents=True, exist_ok=True)
     options = [f'randomness.seed={run.seed}', *options]
     common = ['--work-dir', run.folder, '--cfg-options', *options]
     log = run.folder / 'race.log'
     train = [TOOLS / 'train.py', run.config, '--resume', 'auto', '--no-validate', *common]
     processes.run(train, log)
     if not processes.stopped:
-        checkpoint = Path((run.folder / 'last_checkpoint').read_text().strip())
+        checkpoint = find_last_checkpoint(run.folder)
         processes.run([TOOLS / 'test.py', run.config, checkpoint, *common], log)
     return time.monotonic() - start
 
@@ -135,7 +144,8 @@ def run_all(runs: list[Run], options: list[str], jobs: int, threads: int) -> Non
     Raises:
         InputError: If one fails; those beside it are ended, and go on another time.
     """
-    pending = [run for run in runs if not run.is_done]
+    check_settings(runs, options)
+    pending = [run for run in runs if not run.metrics.is_file()]
     print(f'{len(runs)} runs, {len(runs) - len(pending)} of them done', flush=True)
     processes = Processes(threads)
     start = time.monotonic()
@@ -155,6 +165,25 @@ def run_all(runs: list[Run], options: list[str], jobs: int, threads: int) -> Non
             pool.shutdown(cancel_futures=True)
 
 
+def check_settings(runs: list[Run], options: list[str]) -> None:
+    """Keeps the settings of each run beside its results, for other ones not to be mixed in.
+
+    Raises:
+        InputError: If a folder holds a run with other settings.
+    """
+    for run in runs:
+        text = read_config(run.config).pretty_text
+        settings = {'config': hashlib.sha256(text.encode()).hexdigest(), 'options': options}
+        if run.settings.is_file():
+            if json.loads(run.settings.read_text()) != settings:
+                raise InputError(
+                    f'{run.folder} holds a run with other settings: delete it, or choose another '
+                    '--out'
+                )
+        else:
+            write_json(run.settings, settings)
+
+
 def race(
     configs: list[Path], seeds: list[int], out: Path, options: list[str], jobs: int, threads: int
 ) -> None:
@@ -169,48 +198,59 @@ def race(
         for config in configs
     ]
     run_all(runs, options, jobs, threads)
-    report(configs, out)
+    machine = describe_machine('cpu') | {
+        'threads of torch': str(threads),
+        'OMP_WAIT_POLICY': WAIT_POLICY,
+        'runs at a time': str(jobs),
+    }
+    report(runs, out, is_default=not options and set(configs) == set(DEFAULT), machine=machine)
 
 
-def report(configs: list[Path], out: Path) -> None:
+def report(runs: list[Run], out: Path, is_default: bool, machine: dict[str, str]) -> None:
     """Writes README.md with the table, and the plot as race.svg and race.png."""
-    scores = find_scores(out)
-    entries = []
-    for config in configs:
-        if not scores.get(config.stem):
-            raise InputError(
-                f'{config} was tested without accuracy/top1: the race takes classifiers'
-            )
-        complexity = count_complexity(from_config(config))[0]
-        entries.append((config.stem.partition('_')[0], complexity, scores[config.stem][0]))
-    entries.sort(key=lambda entry: -entry[2].mean)
-    rows = [
-        [
-            name,
-            f'{complexity.parameters / 1e6:.2f}',
-            f'{complexity.multiply_adds / 1e6:.1f}',
-            f'{score.mean:.1f} ± {score.deviation:.1f}' if score.deviation else f'{score.mean:.1f}',
-            str(score.runs),
-        ]
-        for name, complexity, score in entries
-    ]
-    columns = ['network', 'parameters, M', 'multiply-adds, M', 'top-1, %', 'seeds']
-    table = markdown_table(columns, rows)
-    points = [
-        Point(
-            name,
-            complexity.multiply_adds / 1e6,
-            score.mean,
-            spread=score.deviation and (score.mean - score.deviation, score.mean + score.deviation),
-            accent=name.startswith('scopevit'),
+    rows, points = [], []
+    for config in dict.fromkeys(run.config for run in runs):
+        metrics = [read_metrics(run.metrics)[1] for run in runs if run.config == config]
+        scores = summarize(metrics)
+        if not scores or scores[0].name != 'top-1':
+            raise InputError(f'{config}: no accuracy/top1 was measured; the race takes classifiers')
+        network = from_config(config)
+        complexity = count_complexity(network)[0]
+        mean, deviation = scores[0].mean, scores[0].deviation
+        name = config.stem.partition('_')[0]
+        rows.append(
+            [
+                name,
+                f'{complexity.parameters / 1e6:.2f}',
+                f'{complexity.multiply_adds / 1e6:.1f}',
+                f'{mean:.1f}' if deviation is None else f'{mean:.1f} ± {deviation:.1f}',
+            ]
         )
-        for name, complexity, score in entries
-    ]
-    figure = scatter_plot(points, 'multiply-adds, millions (56×56)', 'top-1 accuracy, %')
+        points.append(
+            Point(
+                name,
+                complexity.multiply_adds / 1e6,
+                mean,
+                spread=None if deviation is None else (mean - deviation, mean + deviation),
+                accent=name.startswith('scopevit'),
+            )
+        )
+    rows.sort(key=lambda row: -float(row[3].split()[0]))
+    table = markdown_table(['network', 'parameters, M', 'multiply-adds, M', 'top-1, %'], rows)
+    size = '×'.join(map(str, network.shape[1:]))
+    figure = scatter_plot(points, f'multiply-adds, millions ({size})', 'top-1 accuracy, %')
     for suffix in ('svg', 'png'):
         write_figure(figure, out / f'race.{suffix}')
-    machine = ', '.join(f'{name} {value}' for name, value in describe_machine('cpu').items())
-    parts = ['# The race', WHAT_IT_SHOWS, table, '![accuracy and multiply-adds](race.svg)', machine]
+    seeds = ', '.join(str(seed) for seed in dict.fromkeys(run.seed for run in runs))
+    parts = [
+        '# The race',
+        f'{len(rows)} networks, each trained from scratch by one recipe. '
+        f'Accuracy on other images, mean and standard deviation over the seeds {seeds}.',
+        table,
+        '![accuracy and multiply-adds](race.svg)',
+        *([WHAT_IT_SHOWS] if is_default else []),
+        'Machine: ' + ', '.join(f'{what} {which}' for what, which in machine.items()),
+    ]
     write_text(out / 'README.md', '\n\n'.join(part.strip() for part in parts) + '\n')
     print(f'\n{table}\nTable and plot: {out / "README.md"}')
 
@@ -220,22 +260,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('configs', nargs='*', type=Path, help='default: all of configs/race')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'race')
-    parser.add_argument('--jobs', type=int, help='runs at a time; default: one a core, at most 4')
+    parser.add_argument(
+        '--jobs', action=PositiveInt, help='runs at a time; default: one a core, at most 4'
+    )
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='as in tools/train.py'
     )
     args = parser.parse_args(argv)
-    if args.jobs is not None and args.jobs < 1:
-        raise InputError(f'--jobs must be at least 1, not {args.jobs}')
     cores = len(os.sched_getaffinity(0))
     jobs = args.jobs or min(cores, 4)
-    configs = args.configs or sorted((ROOT / 'configs' / 'race').glob('*.py'))
+    configs = args.configs or DEFAULT
     seeds = list(dict.fromkeys(args.seeds))
-    # A shell that starts the race in the background has it ignore the first.
+    # A shell that starts the race in the background has it ignore SIGINT.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:
-        race(configs, seeds, args.out, args.cfg_options, jobs, max(cores // jobs, 1))
+        race(configs, seeds, args.out.resolve(), args.cfg_options, jobs, max(cores // jobs, 1))
     except KeyboardInterrupt:
         print('\nStopped; the same command goes on from here.', file=sys.stderr)
         sys.exit(130)

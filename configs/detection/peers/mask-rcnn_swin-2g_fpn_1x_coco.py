@@ -1,5 +1,5 @@
 _base_ = ['../mask-rcnn_scopevit-tiny_fpn_1x_coco.py', '../../_base_/backbones/swin-2g.py']
 model = dict(
-    backbone=dict(_delete_=True, **_base_.peer_backbone),
+    backbone=dict(_base_.peer_backbone, _delete_=True),
     neck=dict(in_channels=_base_.peer_channels),
 )

@@ -2,7 +2,7 @@ _base_ = [
     '../td-hm_scopevit-tiny_8xb32-210e_coco-256x192.py',
     '../../_base_/backbones/convnext-tiny.py',
 ]
-backbone = dict(_base_.peer_backbone, out_indices=(3,))
 model = dict(
-    backbone=dict(_delete_=True, **backbone), head=dict(in_channels=_base_.peer_channels[-1])
+    backbone=dict(_base_.peer_backbone, _delete_=True, out_indices=(3,)),
+    head=dict(in_channels=_base_.peer_channels[-1]),
 )

@@ -3,6 +3,6 @@ _base_ = [
     '../../_base_/backbones/poolformer-s12.py',
 ]
 model = dict(
-    backbone=dict(_delete_=True, **_base_.peer_backbone),
+    backbone=dict(_base_.peer_backbone, _delete_=True),
     neck=dict(in_channels=_base_.peer_channels),
 )

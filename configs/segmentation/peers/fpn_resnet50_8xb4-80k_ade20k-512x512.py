@@ -1,5 +1,5 @@
 _base_ = ['../fpn_scopevit-tiny_8xb4-80k_ade20k-512x512.py', '../../_base_/backbones/resnet50.py']
 model = dict(
-    backbone=dict(_delete_=True, **_base_.peer_backbone),
+    backbone=dict(_base_.peer_backbone, _delete_=True),
     neck=dict(in_channels=_base_.peer_channels),
 )
