@@ -13,7 +13,7 @@ from scopevit.benchmark.networks import Network
 
 @dataclass(frozen=True)
 class Complexity:
-    """Size of a network or of one of its modules, for one image.
+    """Parameters and multiply-adds of a network or of one of its modules, for one image.
 
     Attributes:
         name: Dotted name of the module, '' for the whole network.

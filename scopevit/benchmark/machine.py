@@ -21,6 +21,11 @@ def check_device(device: str) -> None:
         raise InputError('--device cuda: torch finds no GPU; --device cpu works everywhere')
 
 
+def available_devices() -> tuple[str, ...]:
+    """Returns the CPU, and CUDA where torch can use it."""
+    return ('cpu', 'cuda') if torch.cuda.is_available() else ('cpu',)
+
+
 def describe_machine(device: str) -> dict[str, str]:
     """Returns processor, threads, versions and date by their names."""
     machine = {

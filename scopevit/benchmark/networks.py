@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -320,13 +320,18 @@ def height_width(
     return tuple(reversed(sides)) if width_first else tuple(sides)
 
 
-def find_recipes(paths: list[str]) -> list[Path]:
+def find_recipes(paths: Sequence[str | Path]) -> list[Path]:
     """Returns config files, and those in folders at any depth except in `_base_`, each once.
+
+    Of several paths of one file the first is returned.
 
     Raises:
         InputError: If a file is missing or a folder holds no recipe.
     """
-    return list(dict.fromkeys(itertools.chain.from_iterable(map(recipes_at, map(Path, paths)))))
+    files: dict[Path, Path] = {}
+    for path in itertools.chain.from_iterable(recipes_at(Path(path)) for path in paths):
+        files.setdefault(path.resolve(), path)
+    return list(files.values())
 
 
 def recipes_at(path: Path) -> list[Path]:

@@ -1,19 +1,21 @@
 """The paper's table of results."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from scopevit.errors import InputError
+from scopevit.hub import find_config
 
 FIELD_TYPES = {
-    'system': str,
+    'system': (str,),
     'params': (int, float),
     'gflops': (int, float),
-    'resolution': int,
+    'resolution': (int,),
     'top1': (int, float),
-    'venue': str,
+    'venue': (str,),
     'config': (str, type(None)),
 }
 
@@ -29,7 +31,7 @@ class Published:
         resolution: Side of the image in pixels.
         top1: Top-1 accuracy on ImageNet-1K, in per cent.
         venue: Where it was published.
-        config: Config that builds it, None where no installed library does.
+        config: Name of the recipe that builds it, None where no installed library does.
     """
 
     system: str
@@ -40,12 +42,17 @@ class Published:
     venue: str
     config: str | None
 
+    @property
+    def recipe(self) -> Path | None:
+        """Resolved path of its recipe, wherever the package is."""
+        return find_config(self.config).resolve() if self.config else None
+
 
 def read_published(path: str | Path) -> list[Published]:
     """Reads a YAML list of published results, one mapping with the fields of `Published` each.
 
     Raises:
-        InputError: If the file is missing or has another content.
+        InputError: If the file is missing or has another content, or there is no such recipe.
     """
     try:
         entries = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
@@ -56,9 +63,22 @@ def read_published(path: str | Path) -> list[Published]:
     if not isinstance(entries, list) or not entries:
         raise InputError(f'{path} must be a list of published results')
     for number, entry in enumerate(entries, 1):
-        if not isinstance(entry, dict) or set(entry) != set(FIELD_TYPES):
-            raise InputError(f'{path}: entry {number} must have {", ".join(FIELD_TYPES)}')
-        for key, types in FIELD_TYPES.items():
-            if not isinstance(entry[key], types):
-                raise InputError(f'{path}: entry {number}: {key} cannot be {entry[key]!r}')
+        check_entry(f'{path}: entry {number}', entry)
     return [Published(**entry) for entry in entries]
+
+
+def check_entry(name: str, entry: object) -> None:
+    """Raises an InputError unless an entry has the fields of `Published`, with values they take."""
+    if not isinstance(entry, dict) or set(entry) != set(FIELD_TYPES):
+        raise InputError(f'{name} must have {", ".join(FIELD_TYPES)}')
+    for key, types in FIELD_TYPES.items():
+        value = entry[key]
+        if type(value) not in types:
+            raise InputError(f'{name}: {key} cannot be {value!r}')
+        if isinstance(value, (int, float)) and not 0 < value < math.inf:
+            raise InputError(f'{name}: {key} must be above 0, not {value!r}')
+    if entry['config'] is not None:
+        try:
+            find_config(entry['config'])
+        except InputError as error:
+            raise InputError(f'{name}: {error}') from error

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmengine.config import Config
-
 from scopevit.benchmark.complexity import count_complexity
 from scopevit.benchmark.memory import measure_memory
 from scopevit.benchmark.metrics import Score
@@ -29,10 +27,10 @@ class Row:
         shape: One input, (channels, height, width).
         parameters: Number of parameters.
         multiply_adds: Multiply-adds for one image.
-        memory_bytes: Peak memory of one image's forward pass.
-        timings: Times by the batch size asked for.
+        memory_bytes: Peak memory of one image's forward pass, by device.
+        timings: Times by device and the batch size asked for; none on a device where it failed.
         scores: Metrics, where `metrics.json` files have some.
-        error: Why nothing was measured.
+        error: Why nothing was measured, or not the speed.
     """
 
     name: str
@@ -42,8 +40,8 @@ class Row:
     shape: tuple[int, ...] = ()
     parameters: int = 0
     multiply_adds: int = 0
-    memory_bytes: int = 0
-    timings: dict[int, Timing] = field(default_factory=dict)
+    memory_bytes: dict[str, int] = field(default_factory=dict)
+    timings: dict[str, dict[int, Timing]] = field(default_factory=dict)
     scores: list[Score] = field(default_factory=list)
     error: str = ''
 
@@ -52,7 +50,7 @@ def measure_rows(
     recipes: Sequence[Path],
     timm_names: Sequence[str],
     size: tuple[int, int] | None,
-    options: SpeedOptions,
+    options: Sequence[SpeedOptions],
     deadline: float | None,
     log: Callable[[str], None],
 ) -> list[Row]:
@@ -62,42 +60,46 @@ def measure_rows(
         recipes (Sequence[Path]): Config files.
         timm_names (Sequence[str]): timm's names.
         size (tuple[int, int] | None): Height and width in pixels; by default each model's own.
-        options (SpeedOptions): How to measure speed; memory is measured on its device too.
+        options (Sequence[SpeedOptions]): How to measure speed on each device; memory is measured on
+            these devices too.
         deadline (float | None): When the rounds should end, see `measure_speed`; None for no speed.
         log (Callable): Takes lines about the progress.
 
     Returns:
         list[Row]: One for each recipe and name, with its `error` where it could not be measured.
     """
-    rows, networks, measured, estimates = [], {}, {}, []
-    for source in (*recipes, *timm_names):
+    sources, keys = [*recipes, *timm_names], []
+    networks, rows, seconds = {}, {}, {}  # each by the key of a network
+    for source in sources:
         log(f'size and memory: {source}')
+        key = str(source)
         try:
             cfg = load_config(source) if isinstance(source, Path) else None
-            key = network_key(cfg, size) if cfg else source
+            key = network_key(cfg, size) if cfg else key
             if key not in networks:
                 network = build_network(cfg, size) if cfg else from_timm(source, size)
-                measured[key], seconds = measure_size(network, options.device)
+                rows[key], seconds[key] = measure_size(network, [one.device for one in options])
                 networks[key] = network
-                estimates.append(seconds)
-            rows.append(named_row(measured[key], cfg))
         # Whatever a library raises about one model is no reason to leave out the others.
         except Exception as error:
-            rows.append(failed_row(source, error))
-            log(f'not measured: {rows[-1].name}: {rows[-1].error}')
-    if networks and deadline is not None:
-        timings = measure_speed(list(networks.values()), options, deadline, estimates, log=log)
-        for row, timing in zip(measured.values(), timings):
-            row.timings.update(timing)  # rows of the same network share this dict
-    return rows
+            rows[key] = Row('', '', error=error_text(error))
+            log(f'not measured: {source}: {rows[key].error}')
+        keys.append(key)
+    if deadline is not None:
+        measured = [(networks[key], rows[key], seconds[key]) for key in networks]
+        for left, one in zip(range(len(options), 0, -1), options):
+            now = time.perf_counter()
+            add_speed(measured, one, now + (deadline - now) / left, log)
+    return [named_row(rows[key], source) for key, source in zip(keys, sources)]
 
 
-def measure_size(network: Network, device: str) -> tuple[Row, float]:
+def measure_size(network: Network, devices: Sequence[str]) -> tuple[Row, float]:
     """Returns the row of a network, without speed and scores, and the seconds of its first run."""
     complexity = count_complexity(network)[0]
     begin = time.perf_counter()
-    memory_bytes = measure_memory(network, device)
+    memory_bytes = {devices[0]: measure_memory(network, devices[0])}
     seconds = time.perf_counter() - begin
+    memory_bytes.update({device: measure_memory(network, device) for device in devices[1:]})
     row = Row(
         name=network.name,
         source=network.source,
@@ -111,18 +113,43 @@ def measure_size(network: Network, device: str) -> tuple[Row, float]:
     return row, seconds
 
 
-def named_row(row: Row, cfg: Config | None) -> Row:
-    """Returns a row for a recipe whose network is measured already."""
-    if cfg is None:
-        return row
-    return dataclasses.replace(row, name=Path(cfg.filename).stem, source=str(cfg.filename))
+def add_speed(
+    measured: Sequence[tuple[Network, Row, float]],
+    options: SpeedOptions,
+    deadline: float,
+    log: Callable[[str], None],
+) -> None:
+    """Adds to the rows of networks their speed on one device, or why there is none.
+
+    Args:
+        measured (Sequence[tuple[Network, Row, float]]): Networks, with what `measure_size` gave.
+        options (SpeedOptions): How to measure.
+        deadline (float): When the rounds should end.
+        log (Callable): Takes lines about the progress.
+    """
+    networks = [network for network, _, _ in measured]
+    rows = {id(network): row for network, row, _ in measured}
+
+    def failed(network: Network, error: Exception) -> None:
+        row = rows[id(network)]
+        text = f'no speed on {options.device}: {error_text(error)}'
+        row.error = '; '.join(filter(None, [row.error, text]))
+        log(f'not measured: {network.name}: {text}')
+
+    estimates = [seconds for _, _, seconds in measured]
+    timings = measure_speed(networks, options, deadline, estimates, log=log, failed=failed)
+    for (_, row, _), by_size in zip(measured, timings):
+        row.timings[options.device] = by_size
 
 
-def failed_row(source: Path | str, error: Exception) -> Row:
-    """Returns the row of a model that could not be measured."""
-    message = ' '.join(str(error).split())
-    if not isinstance(error, InputError):
-        message = f'{type(error).__name__}: {message}'
+def named_row(row: Row, source: Path | str) -> Row:
+    """Returns the row of a recipe or a model of timm, from that of its network."""
     if isinstance(source, Path):
-        return Row(source.stem, str(source), error=message)
-    return Row(source, 'timm', error=message)
+        return dataclasses.replace(row, name=source.stem, source=str(source))
+    return dataclasses.replace(row, name=source, source='timm')
+
+
+def error_text(error: Exception) -> str:
+    """Returns the message of an error on one line, with its type unless it speaks to the user."""
+    message = ' '.join(str(error).split())
+    return message if isinstance(error, InputError) else f'{type(error).__name__}: {message}'

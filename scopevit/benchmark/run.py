@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from scopevit.benchmark.machine import check_device, describe_machine
+from scopevit.benchmark.machine import available_devices, check_device, describe_machine
 from scopevit.benchmark.metrics import Score, find_scores
 from scopevit.benchmark.networks import check_timm_name, find_recipes, from_name
 from scopevit.benchmark.published import Published, read_published
@@ -18,7 +18,14 @@ from scopevit.benchmark.report import (
 )
 from scopevit.benchmark.rows import Row, measure_rows
 from scopevit.benchmark.speed import SpeedOptions, measure_speed
-from scopevit.benchmark.table import plot_points, published_table, rows_csv, rows_table, speed_table
+from scopevit.benchmark.table import (
+    metric_points,
+    published_table,
+    rows_csv,
+    rows_table,
+    speed_table,
+    throughput_points,
+)
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
 
@@ -31,7 +38,6 @@ SPEED_NOTE = """\
 Times are medians with their quartiles, without pre- and post-processing; all models took turns.
 """
 DEFAULT_WORK_DIRS = 'work_dirs'
-Y_LABELS = {'metric': 'metric (%)', 'throughput': 'images per second at batch {}'}
 
 
 def run_benchmark(
@@ -41,7 +47,8 @@ def run_benchmark(
     work_dirs: str | None = None,
     out: str = 'work_dirs/benchmark',
     size: tuple[int, int] | None = None,
-    options: SpeedOptions | None = None,
+    device: str | None = None,
+    max_batch_seconds: float = SpeedOptions.max_batch_seconds,
     speed: bool = True,
     max_minutes: float = 9.0,
     plot: str | None = None,
@@ -56,8 +63,9 @@ def run_benchmark(
             if it is there.
         out (str): Folder for the results.
         size (tuple[int, int] | None): Height and width in pixels; by default each model's own.
-        options (SpeedOptions | None): How to measure speed and on which device. The first batch
-            size is that of the latency, the last one that of the throughput.
+        device (str | None): 'cpu' or 'cuda'; by default the CPU, and CUDA as well where there is a
+            GPU.
+        max_batch_seconds (float): A batch that would take longer is halved until it takes less.
         speed (bool): Whether to measure speed.
         max_minutes (float): No further round of speed begins that would end after this time.
         plot (str | None): 'metric' or 'throughput'; by default the metric where there is one.
@@ -67,15 +75,15 @@ def run_benchmark(
 
     Raises:
         InputError: If something given is wrong, before anything is measured; or afterwards, if some
-            of the models could not be measured: the report has the others and why.
+            of the models, or their speed, could not be measured: the report has the others and why.
     """
     begin = time.perf_counter()
-    options = options or SpeedOptions()
-    check_device(options.device)
+    devices = (device,) if device else available_devices()
+    options = [SpeedOptions(device=d, max_batch_seconds=max_batch_seconds) for d in devices]
+    check_device(devices[-1])
     entries = read_published(published) if published else []
-    recipes = list(
-        dict.fromkeys([*find_recipes(configs), *(Path(e.config) for e in entries if e.config)])
-    )
+    recipes = find_recipes([*configs, *(entry.recipe for entry in entries if entry.recipe)])
+    timm_names = list(dict.fromkeys(timm_names))
     for name in timm_names:
         check_timm_name(name)
     if not (recipes or timm_names):
@@ -89,23 +97,28 @@ def run_benchmark(
     for row in rows:
         row.scores = scores.get(row.name, []) if row.source != 'timm' else []
 
-    machine = describe_machine(options.device)
-    report = make_report(rows, entries, options.batch_sizes if speed else (), machine)
-    points = plot_points(rows, entries, kind, options.batch_sizes[-1]) if kind else []
+    machine = describe_machine(devices[-1])
+    batch_sizes = SpeedOptions.batch_sizes
+    report = make_report(rows, entries, batch_sizes if speed else (), devices, machine)
     write_text(folder / 'table.md', report)
-    write_text(folder / 'table.csv', rows_csv(rows))
+    write_text(folder / 'table.csv', rows_csv(rows, devices))
     content = {
         'machine': machine,
-        'options': dataclasses.asdict(options),
+        'options': [dataclasses.asdict(one) for one in options],
         'rows': [dataclasses.asdict(row) for row in rows],
         'published': [dataclasses.asdict(entry) for entry in entries],
     }
     write_json(folder / 'table.json', content)
-    write_plots(folder, points, Y_LABELS[kind].format(options.batch_sizes[-1]) if kind else '')
+    if kind == 'throughput':
+        points = throughput_points(rows, batch_sizes[-1], devices)
+        y_label = f'images per second at batch {batch_sizes[-1]}'
+    else:
+        points, y_label = metric_points(rows, entries), 'metric (%)'
+    write_plots(folder, points, y_label)
     failed = [row.name for row in rows if row.error]
     if failed:
         print(report)
-        raise InputError(f'{len(failed)} of {len(rows)} not measured: {", ".join(failed)}')
+        raise InputError(f'{len(failed)} of {len(rows)} not fully measured: {", ".join(failed)}')
     return report
 
 
@@ -178,16 +191,18 @@ def make_report(
     rows: Sequence[Row],
     published: Sequence[Published],
     batch_sizes: Sequence[int],
+    devices: Sequence[str],
     machine: dict[str, str],
 ) -> str:
-    """Returns the report in Markdown; see `measured_columns` for the batch sizes."""
-    listed = {Path(entry.config) for entry in published if entry.config}
-    others = [row for row in rows if Path(row.source) not in listed]
+    """Returns the report in Markdown; see `measured_columns` for batch sizes and devices."""
+    listed = {entry.recipe for entry in published}
+    others = [row for row in rows if Path(row.source).resolve() not in listed]
     parts = ['# Benchmark\n']
     if published:
-        parts += ['## Beside the published table\n', published_table(published, rows, batch_sizes)]
+        table = published_table(published, rows, batch_sizes, devices)
+        parts += ['## Beside the published table\n', table]
     if others:
-        parts += ['## Models\n', rows_table(others, batch_sizes)]
+        parts += ['## Models\n', rows_table(others, batch_sizes, devices)]
     parts.append(SIZE_NOTE + (SPEED_NOTE if batch_sizes else ''))
     failed = [f'- {row.name}: {row.error}\n' for row in rows if row.error]
     if failed:

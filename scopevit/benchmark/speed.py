@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,9 @@ from scopevit.errors import InputError
 
 # A run this long on the CPU hardly depends on what was run before it.
 TRUSTED_SECONDS = 1.0
+# torch takes networks of one class for one function: past its limit of 8 such compilations (this
+# one is ours) they would run without being compiled.
+COMPILE_LIMIT = 256
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ class Timing:
         return tuple(self.batch_size / seconds for seconds in reversed(self.quartiles))
 
 
+def raise_error(network: Network, error: Exception) -> None:
+    """Raises what went wrong with a network: the others are not measured either."""
+    raise error
+
+
 def measure_speed(
     networks: Sequence[Network],
     options: SpeedOptions,
@@ -69,13 +78,13 @@ def measure_speed(
     estimates: Sequence[float] | None = None,
     clock: Callable[[], float] = time.perf_counter,
     log: Callable[[str], None] = print,
+    failed: Callable[[Network, Exception], None] = raise_error,
 ) -> list[dict[int, Timing]]:
-    """Times networks in rounds that visit every network and batch size, so that what disturbs the
-    machine for a while hits all of them alike.
+    """Times networks in rounds that visit every network and batch size.
 
-    There is at least one round, and another as long as the last one's time is left. A run shorter
-    than a visit is preceded by one that is not timed; of longer ones the first touch of the memory
-    is a small part.
+    So what disturbs the machine for a while hits all of them alike. There is one round, and another
+    one while the time left is at least that of the last round. A run shorter than a visit is
+    preceded by one that is not timed; of longer ones the first touch of the memory is a small part.
 
     Args:
         networks (Sequence[Network]): Networks; they move to the device.
@@ -85,27 +94,45 @@ def measure_speed(
             A shorter one than `TRUSTED_SECONDS` is not trusted, but measured again.
         clock (Callable): Returns a time in seconds.
         log (Callable): Takes a line about the progress, once a round.
+        failed (Callable): Takes a network that does not run, or does not compile, and why. The
+            others go on unless this raises, as it does by default.
 
     Returns:
-        list[dict[int, Timing]]: Timings of each network by the batch size asked for. Where several
-        of these became the same, so are their timings.
+        list[dict[int, Timing]]: Timings of each network by the batch size asked for, none of one
+        that failed. Where several of these sizes became the same, so are their timings.
 
     Raises:
-        InputError: If a network does not run, or does not compile.
+        InputError: If a network does not run, or does not compile, see `failed`.
     """
     estimates = estimates or [0.0] * len(networks)
-    passes = [Forward(network, options, clock, s) for network, s in zip(networks, estimates)]
-    timings = []
-    for forward in passes:
-        sizes = {size: forward.feasible_size(size) for size in options.batch_sizes}
-        distinct = {size: Timing(size) for size in sizes.values()}
-        timings.append({asked: distinct[size] for asked, size in sizes.items()})
+    timings: list[dict[int, Timing]] = [{} for _ in networks]
+    running: dict[int, Forward] = {}
+
+    @contextmanager
+    def dropped_if_it_fails(index: int) -> Iterator[None]:
+        try:
+            yield
+        # Whatever a library or a compiler raises: `failed` decides whether the others go on.
+        except Exception as error:
+            running.pop(index, None)
+            timings[index] = {}
+            failed(networks[index], error)
+
+    for index, (network, seconds) in enumerate(zip(networks, estimates)):
+        with dropped_if_it_fails(index):
+            running[index] = forward = Forward(network, options, clock, seconds)
+            sizes = {size: forward.feasible_size(size) for size in options.batch_sizes}
+            distinct = {size: Timing(size) for size in sizes.values()}
+            if options.compile:
+                forward.compile(distinct)
+            timings[index] = {asked: distinct[size] for asked, size in sizes.items()}
     begin = round_begin = clock()
     rounds, round_seconds = 0, 0.0
-    while rounds == 0 or round_begin + round_seconds <= deadline:
-        for forward, by_size in zip(passes, timings):
-            for timing in {id(timing): timing for timing in by_size.values()}.values():
-                forward.visit(timing)
+    while running and (rounds == 0 or round_begin + round_seconds <= deadline):
+        for index, forward in list(running.items()):
+            with dropped_if_it_fails(index):
+                for timing in {id(timing): timing for timing in timings[index].values()}.values():
+                    forward.visit(timing)
         rounds += 1
         round_seconds = clock() - round_begin
         round_begin += round_seconds
@@ -135,17 +162,18 @@ class Forward:
         self.clock = clock
         self.layout = torch.channels_last if options.channels_last else torch.contiguous_format
         self.module = network.module.to(options.device, memory_format=self.layout)
-        if options.compile:
-            self.module = torch.compile(self.module)
-            self.compile_sizes()
+        if options.device == 'cuda':
+            self.run(1)  # the first run starts up CUDA and loads the kernels
         known = estimate >= TRUSTED_SECONDS and options.device == 'cpu'
         self.image_seconds = estimate if known else self.run(1)
 
-    def compile_sizes(self) -> None:
-        """Runs every batch size once: the first run of each compiles."""
+    def compile(self, batch_sizes: Iterable[int]) -> None:
+        """Compiles the network for some batch sizes, each by itself in its first run."""
+        self.module = torch.compile(self.module, dynamic=False)
         try:
-            for size in (1, *self.options.batch_sizes):
-                self.run(size)
+            with torch._dynamo.config.patch(cache_size_limit=COMPILE_LIMIT):
+                for size in batch_sizes:
+                    self.run(size)
         except InputError as error:
             raise InputError(f'--compile: {error}') from error
 

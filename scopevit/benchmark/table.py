@@ -1,21 +1,23 @@
 """Tables and points of plots from what was measured."""
 
+import dataclasses
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from scopevit.benchmark.complexity import Complexity
-from scopevit.benchmark.metrics import Score
+from scopevit.benchmark.metrics import NOT_TRAINED, Score
 from scopevit.benchmark.networks import Network
 from scopevit.benchmark.published import Published
 from scopevit.benchmark.report import Point, csv_table, markdown_table
 from scopevit.benchmark.rows import Row
 from scopevit.benchmark.speed import Timing
 
-NOT_TRAINED = 'not trained yet'
 # GPUs and batch, or epochs, in the name of a recipe: 8xb128, 1x, ms-3x.
 SCHEDULE = re.compile(r'\d+xb\d+|(ms-)?\d+x$')
+TIMING_NAMES = ('images', 'passes', 'lower_seconds', 'median_seconds', 'upper_seconds')
 
 
 def decimals(value: float) -> str:
@@ -40,67 +42,80 @@ def throughput_text(timing: Timing, batch_size: int) -> str:
     return spread_text(timing.images_per_second) + mark
 
 
-def measured_columns(batch_sizes: Sequence[int]) -> list[str]:
+def measured_columns(batch_sizes: Sequence[int], devices: Sequence[str]) -> list[str]:
     """Returns the titles of `measured_cells`.
 
     Args:
         batch_sizes (Sequence[int]): That of the latency, ..., that of the throughput; empty where
             the speed was left out.
+        devices (Sequence[str]): Where memory and speed were measured.
     """
-    columns = ['parameters (M)', 'multiply-adds (G)', 'peak memory (MiB)']
+    columns = ['peak memory (MiB)']
     if batch_sizes:
         columns.append(f'latency of batch {batch_sizes[0]} (ms)')
         columns.append(f'images/s at batch {batch_sizes[-1]}')
-    return columns
+    if len(devices) > 1:
+        columns = [f'{device.upper()}: {column}' for device in devices for column in columns]
+    return ['parameters (M)', 'multiply-adds (G)', *columns]
 
 
-def measured_cells(row: Row | None, batch_sizes: Sequence[int]) -> list[str]:
+def measured_cells(
+    row: Row | None, batch_sizes: Sequence[int], devices: Sequence[str]
+) -> list[str]:
     """Returns what was measured of a model as the cells of `measured_columns`."""
-    if row is None or row.error:
-        return [''] * len(measured_columns(batch_sizes))
-    cells = [
-        f'{row.parameters / 1e6:.2f}',
-        f'{row.multiply_adds / 1e9:.2f}',
-        decimals(row.memory_bytes / 2**20),
-    ]
-    if batch_sizes:
-        first, last = batch_sizes[0], batch_sizes[-1]
-        cells.append(spread_text(row.timings[first].quartiles, 1e3))
-        cells.append(throughput_text(row.timings[last], last))
+    if row is None or not row.shape:
+        return [''] * len(measured_columns(batch_sizes, devices))
+    cells = [f'{row.parameters / 1e6:.2f}', f'{row.multiply_adds / 1e9:.2f}']
+    for device in devices:
+        cells.append(decimals(row.memory_bytes[device] / 2**20))
+        if batch_sizes:
+            cells += speed_cells(row.timings[device], batch_sizes)
     return cells
+
+
+def speed_cells(timings: dict[int, Timing], batch_sizes: Sequence[int]) -> list[str]:
+    """Returns latency and throughput, or that there are none."""
+    if not timings:
+        return ['see below'] * 2
+    first, last = batch_sizes[0], batch_sizes[-1]
+    return [spread_text(timings[first].quartiles, 1e3), throughput_text(timings[last], last)]
 
 
 def result_text(row: Row) -> str:
     """Returns the metrics of a row, one a line, or why there are none."""
-    if row.error:
+    if not row.shape:
         return 'not measured, see below'
     if row.source == 'timm':
         return ''
     return '\n'.join(map(str, row.scores)) or NOT_TRAINED
 
 
-def rows_table(rows: Sequence[Row], batch_sizes: Sequence[int]) -> str:
-    """Returns the Markdown table of the models that were measured."""
-    measured = measured_columns(batch_sizes)
-    cells = [
-        [row.name, row.task, size_text(row), *measured_cells(row, batch_sizes), result_text(row)]
-        for row in rows
-    ]
+def rows_table(rows: Sequence[Row], batch_sizes: Sequence[int], devices: Sequence[str]) -> str:
+    """Returns the Markdown table of the models that were measured; see `measured_columns`."""
+    measured = measured_columns(batch_sizes, devices)
+    cells = []
+    for row in rows:
+        figures = measured_cells(row, batch_sizes, devices)
+        cells.append([row.name, row.task, size_text(row), *figures, result_text(row)])
     columns = ['model', 'task', 'input', *measured, 'metric (%)']
     return markdown_table(columns, cells, align=f'lll{"r" * len(measured)}l')
 
 
 def published_table(
-    published: Sequence[Published], rows: Sequence[Row], batch_sizes: Sequence[int]
+    published: Sequence[Published],
+    rows: Sequence[Row],
+    batch_sizes: Sequence[int],
+    devices: Sequence[str],
 ) -> str:
-    """Returns the Markdown table of published results beside what was measured."""
-    by_source = {Path(row.source): row for row in rows}
+    """Returns the Markdown table of published results beside what was measured of their recipes."""
+    by_recipe = {Path(row.source).resolve(): row for row in rows}
+    titles = measured_columns(batch_sizes, devices)
     cells = []
     for entry in published:
-        row = by_source[Path(entry.config)] if entry.config else None
+        row = by_recipe[entry.recipe] if entry.recipe else None
         size = f'{entry.resolution}×{entry.resolution}'
         figures = [f'{value:.1f}' for value in (entry.params, entry.gflops, entry.top1)]
-        measured = measured_cells(row, batch_sizes)
+        measured = measured_cells(row, batch_sizes, devices)
         result = result_text(row).removeprefix('top-1 ') if row else 'no library has it'
         own_size = size_text(row) if row else ''
         cells.append([entry.system, entry.venue, size, *figures, own_size, *measured, result])
@@ -112,88 +127,98 @@ def published_table(
         'published GFLOPs',
         'published top-1',
         'input here',
-        *measured_columns(batch_sizes),
+        *titles,
         'top-1 here',
     ]
-    right = 'r' * len(measured_columns(batch_sizes))
+    right = 'r' * len(titles)
     return markdown_table(columns, cells, align=f'lllrrrl{right}l')
 
 
-def rows_csv(rows: Sequence[Row]) -> str:
+def rows_csv(rows: Sequence[Row], devices: Sequence[str]) -> str:
     """Returns everything measured as comma separated values, in units without prefix."""
-    sizes = sorted({size for row in rows for size in row.timings})
+    sizes = sorted({s for row in rows for by_size in row.timings.values() for s in by_size})
     columns = ['model', 'source', 'task', 'backbone', 'channels', 'height', 'width', 'parameters',
-               'multiply_adds', 'peak_memory_bytes']  # fmt: skip
-    for size in sizes:
-        names = ('images', 'passes', 'lower_seconds', 'median_seconds', 'upper_seconds')
-        columns += [f'batch{size}_{name}' for name in names]
+               'multiply_adds']  # fmt: skip
+    for device in devices:
+        names = ['peak_memory_bytes', *(f'batch{s}_{name}' for s in sizes for name in TIMING_NAMES)]
+        columns += [f'{device}_{name}' for name in names] if len(devices) > 1 else names
     columns += ['metrics', 'error']
     lines = []
     for row in rows:
         line = [row.name, row.source, row.task, row.backbone, *(row.shape or [None] * 3)]
-        line += [row.parameters, row.multiply_adds, row.memory_bytes] if row.shape else [None] * 3
-        for size in sizes:
-            timing = row.timings.get(size)
-            line += (
-                [timing.batch_size, len(timing.seconds), *timing.quartiles]
-                if timing
-                else [None] * 5
-            )
+        line += [row.parameters, row.multiply_adds] if row.shape else [None] * 2
+        for device in devices:
+            line.append(row.memory_bytes.get(device))
+            by_size = row.timings.get(device, {})
+            line += itertools.chain.from_iterable(timing_cells(by_size.get(s)) for s in sizes)
         lines.append([*line, '; '.join(map(str, row.scores)), row.error])
     return csv_table(columns, lines)
 
 
-def plot_points(
-    rows: Sequence[Row], published: Sequence[Published], kind: str, batch_size: int
-) -> list[Point]:
-    """Returns the points of a plot against multiply-adds, a panel for each task.
+def timing_cells(timing: Timing | None) -> list[float | None]:
+    """Returns the numbers of `TIMING_NAMES`."""
+    if timing is None:
+        return [None] * len(TIMING_NAMES)
+    return [timing.batch_size, len(timing.seconds), *timing.quartiles]
+
+
+def metric_points(rows: Sequence[Row], published: Sequence[Published]) -> list[Point]:
+    """Returns the points of the metrics against multiply-adds, a panel for each task.
 
     Args:
-        rows (Sequence[Row]): What was measured.
-        published (Sequence[Published]): Published top-1, drawn hollow in a plot of the metric where
-            none was measured.
-        kind (str): 'metric' or 'throughput'.
-        batch_size (int): Batch size of the throughput.
+        rows (Sequence[Row]): What was measured; those that did not run have no place.
+        published (Sequence[Published]): Published top-1, drawn hollow where none was measured.
     """
-    if kind == 'throughput':
-        # Recipes of one network share the dict of its timings.
-        rows = list({id(row.timings): row for row in reversed(rows) if row.timings}.values())[::-1]
-        values = [throughput_value(row, batch_size) for row in rows]
-    else:
-        rows = [row for row in rows if row.scores]
-        values = [score_value(row.scores[0]) for row in rows]
+    rows = [row for row in rows if row.scores and row.multiply_adds]
     points = [
-        Point(
-            label,
-            row.multiply_adds / 1e9,
-            value,
-            spread,
-            accent=row.backbone == 'ScopeViT',
-            panel=row.task,
-        )
-        for row, label, (value, spread) in zip(rows, labels(rows), values)
+        row_point(row, label, *score_value(row.scores[0])) for row, label in zip(rows, labels(rows))
     ]
-    if kind == 'metric':
-        trained = {Path(row.source) for row in rows}
-        points += [
-            Point(
-                f'{entry.system} (published)',
-                entry.gflops,
-                entry.top1,
-                accent=entry.system.startswith('ScopeViT'),
-                hollow=True,
-                panel='classification',
-            )
-            for entry in published
-            if not entry.config or Path(entry.config) not in trained
-        ]
+    trained = {Path(row.source).resolve() for row in rows}
+    points += [
+        Point(
+            f'{entry.system} (published)',
+            entry.gflops,
+            entry.top1,
+            accent=entry.system.startswith('ScopeViT'),
+            hollow=True,
+            panel='classification',
+        )
+        for entry in published
+        if entry.recipe not in trained
+    ]
     return points
 
 
-def throughput_value(row: Row, batch_size: int) -> tuple[float, tuple[float, float]]:
-    """Returns the median images a second, and the quartiles."""
-    low, median, high = row.timings[batch_size].images_per_second
-    return median, (low, high)
+def throughput_points(rows: Sequence[Row], batch_size: int, devices: Sequence[str]) -> list[Point]:
+    """Returns the points of the images a second against multiply-adds.
+
+    There is a panel for each task, on each device where there are several. Recipes of one network
+    are one point with the shortest of their names.
+
+    Args:
+        rows (Sequence[Row]): What was measured.
+        batch_size (int): Batch size asked for.
+        devices (Sequence[str]): Where it was measured.
+    """
+    points = []
+    for device in devices:
+        timed = [row for row in rows if row.timings.get(device) and row.multiply_adds]
+        # Recipes of one network share the dict of its timings.
+        by_length = sorted(timed, key=lambda row: len(row.name), reverse=True)
+        shortest = {id(row.timings): row for row in by_length}
+        timed = [row for row in timed if shortest[id(row.timings)] is row]
+        for row, label in zip(timed, labels(timed)):
+            low, median, high = row.timings[device][batch_size].images_per_second
+            point = row_point(row, label, median, (low, high))
+            panel = f'{row.task}, {device.upper()}' if len(devices) > 1 else row.task
+            points.append(dataclasses.replace(point, panel=panel))
+    return points
+
+
+def row_point(row: Row, label: str, value: float, spread: tuple[float, float] | None) -> Point:
+    """Returns the point of a row in the panel of its task."""
+    accent = row.backbone == 'ScopeViT'
+    return Point(label, row.multiply_adds / 1e9, value, spread, accent=accent, panel=row.task)
 
 
 def score_value(score: Score) -> tuple[float, tuple[float, float] | None]:
@@ -204,12 +229,23 @@ def score_value(score: Score) -> tuple[float, tuple[float, float] | None]:
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
-    """Returns a short label for each row, with the input's size where two would be the same."""
-    names = [short_name(row.name) for row in rows]
-    counts = Counter(zip(names, (row.task for row in rows)))
+    """Returns for each row the first of its names that no other row of its task has.
+
+    They are the short name, that with the input's size, the whole name and that with the source.
+    """
+    names = [
+        (
+            short_name(row.name),
+            f'{short_name(row.name)} {size_text(row)}',
+            row.name,
+            f'{row.name} ({row.source})',
+        )
+        for row in rows
+    ]
+    counts = Counter((row.task, name) for row, choice in zip(rows, names) for name in set(choice))
     return [
-        f'{name} {size_text(row)}' if counts[name, row.task] > 1 else name
-        for name, row in zip(names, rows)
+        next((name for name in choice if counts[row.task, name] == 1), choice[-1])
+        for row, choice in zip(rows, names)
     ]
 
 

@@ -164,6 +164,12 @@ def test_recipes_of_a_folder_without_bases(tmp_path):
     assert [str(path.relative_to(tmp_path)) for path in found] == ['peers/a.py', 'b.py']
 
 
+def test_relative_and_absolute_path_are_one_recipe(tmp_path, monkeypatch):
+    (tmp_path / 'a.py').touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_recipes(['a.py', tmp_path / 'a.py']) == [Path('a.py')]
+
+
 def test_folder_without_recipes_and_missing_file(tmp_path):
     with pytest.raises(InputError, match='no recipe'):
         find_recipes([str(tmp_path)])

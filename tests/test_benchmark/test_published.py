@@ -23,9 +23,11 @@ def test_twelve_systems_of_the_paper():
 
 
 def test_its_configs_are_there():
-    configs = [entry.config for entry in read_published(FILE) if entry.config]
-    assert len(configs) == 8
-    assert [config for config in configs if not (ROOT / config).is_file()] == []
+    recipes = [entry.recipe for entry in read_published(FILE) if entry.config]
+    assert len(recipes) == 8
+    assert recipes[-1] == ROOT / 'configs' / 'classification' / 'scopevit-tiny_8xb128_in1k.py'
+    peers = ROOT / 'configs' / 'classification' / 'peers'
+    assert {recipe.parent for recipe in recipes[:-1]} == {peers}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,13 @@ def test_its_configs_are_there():
         (dict(top1='high'), "entry 1: top1 cannot be 'high'"),
         (dict(accuracy=1.0), 'entry 1 must have system, params'),
         (dict(config=3), 'config cannot be 3'),
+        (dict(gflops=0), 'entry 1: gflops must be above 0, not 0'),
+        (dict(params=float('inf')), 'entry 1: params must be above 0, not inf'),
+        (dict(resolution=True), 'entry 1: resolution cannot be True'),
+        (
+            dict(config='swin-2g_8xb128'),
+            'entry 1: no config swin-2g_8xb128; did you mean swin-2g_8xb128_in1k',
+        ),
     ],
 )
 def test_entries_are_checked(tmp_path, change, message):

@@ -1,11 +1,14 @@
 """The order and the arithmetic of timing, with a clock of its own."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
 
 from scopevit.benchmark.networks import Network
 from scopevit.benchmark.speed import SpeedOptions, Timing, measure_speed
+from scopevit.errors import InputError
 
 
 class Clock:
@@ -93,6 +96,66 @@ def test_a_visit_warms_up_and_repeats_what_is_short():
     )
     assert len(clock.runs) == 1 + 1 + 4
     assert timings[0][1].seconds == [0.25] * 4
+
+
+class Breaks(nn.Module):
+    """Runs out of memory at some batch size."""
+
+    def __init__(self, too_many):
+        super().__init__()
+        self.too_many = too_many
+
+    def forward(self, images):
+        if len(images) >= self.too_many:
+            raise RuntimeError('out of memory')
+
+
+@pytest.mark.parametrize('too_many', [1, 8])
+def test_a_network_that_fails_leaves_the_others(too_many):
+    clock, failures = Clock(), []
+    good = networks(clock, a=0.25)
+    pair = [Network('bad', 'here', 'classification', 'b', (3, 2, 2), Breaks(too_many)), *good]
+    timings = measure_speed(
+        pair, options(), 3.0, clock=clock, log=lambda line: None,
+        failed=lambda network, error: failures.append((network.name, str(error))),
+    )  # fmt: skip
+    reason = 'bad does not run on images of 2x2: RuntimeError: out of memory'
+    assert failures == [('bad', reason)]
+    assert timings[0] == {}
+    assert [timing.seconds for timing in timings[1].values()] == [[0.25], [2.0]]
+    with pytest.raises(InputError, match=reason):
+        measure_speed(pair, options(), 3.0, clock=clock, log=lambda line: None)
+
+
+def test_there_is_no_round_without_networks():
+    lines = []
+    network = Network('bad', 'here', 'classification', 'b', (3, 2, 2), Breaks(1))
+    failed = lambda network, error: None  # noqa: E731
+    assert measure_speed([network], options(), 1e9, log=lines.append, failed=failed) == [{}]
+    assert lines == []
+
+
+class Convolution(nn.Conv2d):
+    """Many networks of one class, as those of the four libraries are to torch.compile."""
+
+
+def test_compiles_each_network_for_each_batch_size(monkeypatch):
+    graphs = []
+
+    def backend(graph, images):
+        graphs.append([str(node.meta['example_value'].shape[0]) for node in graph.graph.nodes
+                       if node.op == 'call_function'])  # fmt: skip
+        return graph.forward
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend=backend))
+    several = [
+        Network(str(width), 'here', 'classification', 'n', (3, 4, 4), Convolution(3, width, 1))
+        for width in range(1, 7)
+    ]
+    measure_speed(several, options(compile=True), -5.0, log=lambda line: None)
+    # More than the 8 that torch compiles of one function by default, and none for any batch size.
+    assert graphs == [['1'], ['8']] * 6
 
 
 def test_quartiles_and_throughput():

@@ -7,6 +7,9 @@ import re
 import pytest
 from conftest import ROOT, load_tool
 
+from scopevit.benchmark.networks import Network
+from scopevit.benchmark.speed import Timing
+
 TABLE, GET_FLOPS, THROUGHPUT = 'benchmark/table', 'benchmark/get_flops', 'benchmark/throughput'
 ZOO = ROOT / 'configs'
 
@@ -20,8 +23,9 @@ def test_table_of_recipes_and_timm_models(make_task, tool, tmp_path):
     (task.work_dir / 'metrics.json').write_text(json.dumps(metrics))
     out = tmp_path / 'out'
     code, err = tool(
-        TABLE, task.config, longer, '--timm', 'test_vit', 'test_resnet', '--out', out,
-        '--work-dirs', tmp_path, '--max-minutes', '0.0001', '--plot', 'throughput',
+        TABLE, task.config, longer, '--timm', 'test_vit', 'test_resnet', 'test_vit',
+        '--out', out, '--work-dirs', tmp_path, '--max-minutes', '0.0001', '--plot', 'throughput',
+        '--device', 'cpu',
     )  # fmt: skip
     assert code == 0, err
     assert len(re.findall('speed: round', err)) == 1
@@ -44,7 +48,7 @@ def test_table_of_recipes_and_timm_models(make_task, tool, tmp_path):
     assert raw['rows'][1]['scores'] == [
         {'name': 'top-1', 'mean': 50.0, 'deviation': None, 'runs': 1}
     ]
-    assert raw['rows'][2]['timings']['1']['seconds']
+    assert raw['rows'][2]['timings']['cpu']['1']['seconds']
     report = (out / 'table.md').read_text()
     assert 'not trained yet' in report and 'top-1 50.0' in report
     svg = (out / 'plot.svg').read_text()
@@ -60,19 +64,75 @@ def test_table_goes_on_after_a_model_that_fails(make_task, tool, tmp_path):
         TABLE, task.config, '--timm', 'test_vit', '--out', tmp_path / 'out', '--no-speed'
     )
     assert code == 1
-    assert 'error: 1 of 2 not measured: classification' in err
-    assert re.search('not measured: classification: .*ScopeVit is not in the', err)
+    assert 'error: 1 of 2 not fully measured: classification' in err
+    assert re.search(r'not measured: .*classification\.py: .*ScopeVit is not in the', err)
     report = (tmp_path / 'out' / 'table.md').read_text()
     assert re.search('## Not measured\n\n- classification: .*ScopeVit is not in the', report)
     assert '| test_vit' in report
     assert 'latency' not in report
 
 
-def test_published_table_beside_a_model(tool, tmp_path, make_task):
+def test_table_goes_on_after_a_model_without_speed(make_task, tool, tmp_path, monkeypatch):
     task = make_task('classification')
+    longer = task.config.with_name('classification-3x.py')
+    longer.write_text(f'_base_ = {str(task.config)!r}\ntrain_cfg = dict(max_epochs=3)\n')
+    make_input = Network.make_input
+
+    def run_out_of_memory(self, batch_size=1, device='cpu'):
+        if batch_size > 1 and self.source != 'timm':
+            raise MemoryError('8 images are too many')
+        return make_input(self, batch_size, device)
+
+    monkeypatch.setattr(Network, 'make_input', run_out_of_memory)
+    out = tmp_path / 'out'
+    code, err = tool(
+        TABLE, task.config, longer, '--timm', 'test_vit', '--device', 'cpu',
+        '--max-minutes', '0.0001', '--out', out,
+    )  # fmt: skip
+    assert code == 1
+    assert 'error: 2 of 3 not fully measured: classification, classification-3x' in err
+    report = (out / 'table.md').read_text()
+    reason = 'no speed on cpu: MemoryError: 8 images are too many'
+    assert f'- classification: {reason}\n- classification-3x: {reason}\n' in report
+    sizes = re.findall(r'\| (classification\S*) .* 64×64 .* see below \| +see below', report)
+    assert sizes == ['classification', 'classification-3x']
+    lines = {row['model']: row for row in csv.DictReader((out / 'table.csv').open())}
+    assert float(lines['test_vit']['batch8_median_seconds']) > 0
+    assert lines['classification']['batch1_median_seconds'] == ''
+    assert int(lines['classification']['parameters']) > 0
+
+
+def test_two_devices_share_the_time(tmp_path, monkeypatch):
+    """The GPU is made up: its numbers are fixed, the way to the table is the tool's."""
+    asked = []
+
+    def speed(networks, options, deadline, estimates, log, failed):
+        asked.append((options.device, deadline))
+        seconds = {'cpu': 0.5, 'cuda': 0.01}[options.device]
+        return [{size: Timing(size, [seconds]) for size in (1, 8)} for _ in networks]
+
+    memory = {'cpu': 2**20, 'cuda': 2**21}
+    monkeypatch.setattr(
+        'scopevit.benchmark.rows.measure_memory', lambda network, device: memory[device]
+    )
+    monkeypatch.setattr('scopevit.benchmark.rows.measure_speed', speed)
+    monkeypatch.setattr('scopevit.benchmark.run.available_devices', lambda: ('cpu', 'cuda'))
+    monkeypatch.setattr(
+        'scopevit.benchmark.run.describe_machine', lambda device: {'device': device}
+    )
+    monkeypatch.setattr('scopevit.benchmark.run.check_device', lambda device: None)
+    load_tool(TABLE)(['--timm', 'test_vit', '--max-minutes', '1e7', '--out', str(tmp_path)])
+    report = (tmp_path / 'table.md').read_text()
+    assert re.search(r'\| +1\.00 \| +500 \| +16\.0 \| +2\.00 \| +10\.0 \| +800 \|', report)
+    assert asked == [('cpu', pytest.approx(3e8, rel=0.1)), ('cuda', pytest.approx(6e8, rel=0.1))]
+
+
+def test_published_table_beside_a_model(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     published = tmp_path / 'published.yml'
     entry = 'params: 1.0\n  gflops: 0.1\n  resolution: 64\n  top1: 90.0\n  venue: here\n  config: '
-    published.write_text(f'- system: Mini\n  {entry}{task.config}\n- system: Lost\n  {entry}null\n')
+    name = 'scopevit-xtiny_8xb128_in1k'
+    published.write_text(f'- system: Mini\n  {entry}{name}\n- system: Lost\n  {entry}null\n')
     out = tmp_path / 'out'
     code, err = tool(TABLE, '--published', published, '--out', out, '--no-speed')
     assert code == 0, err

@@ -11,11 +11,9 @@ import sys
 
 from scopevit.benchmark.arguments import (
     PositiveFloat,
-    add_device_argument,
     add_shape_argument,
 )
 from scopevit.benchmark.run import run_benchmark
-from scopevit.benchmark.speed import SpeedOptions
 from scopevit.engine.cli import run_tool
 
 
@@ -31,10 +29,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--work-dirs',
         metavar='DIR',
-        help='where to look for metrics.json files; default: work_dirs, if it is there',
+        help='where to look for metrics.json files, at any depth; all of configs of one name count '
+        'as runs of one recipe, and are averaged. Default: work_dirs, if it is there',
     )
     parser.add_argument('--out', default='work_dirs/benchmark', metavar='DIR', help='for results')
-    add_device_argument(parser)
+    parser.add_argument(
+        '--device',
+        choices=['cpu', 'cuda'],
+        help='default: cpu, and cuda as well where there is a GPU',
+    )
     add_shape_argument(parser)
     parser.add_argument('--no-speed', action='store_true', help='leave out the speed')
     parser.add_argument(
@@ -64,7 +67,8 @@ def main(argv: list[str] | None = None) -> None:
         work_dirs=args.work_dirs,
         out=args.out,
         size=args.shape,
-        options=SpeedOptions(device=args.device, max_batch_seconds=args.max_batch_seconds),
+        device=args.device,
+        max_batch_seconds=args.max_batch_seconds,
         speed=not args.no_speed,
         max_minutes=args.max_minutes,
         plot=args.plot,
