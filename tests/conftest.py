@@ -441,6 +441,12 @@ def load_tool(name: str) -> Callable[[list[str]], None]:
 
 
 @pytest.fixture
+def load_main() -> Callable[[str], Callable[[list[str]], None]]:
+    """A function that returns the `main` of a tool."""
+    return load_tool
+
+
+@pytest.fixture
 def tool(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str]]:
     """A function that runs a tool in this process: exit code and what it printed to stderr."""
 

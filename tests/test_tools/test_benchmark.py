@@ -3,14 +3,15 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import pytest
-from conftest import ROOT, load_tool
 
 from scopevit.benchmark.networks import Network
 from scopevit.benchmark.speed import Timing
 
 TABLE, GET_FLOPS, THROUGHPUT = 'benchmark/table', 'benchmark/get_flops', 'benchmark/throughput'
+ROOT = Path(__file__).parents[2]
 ZOO = ROOT / 'configs'
 
 
@@ -102,7 +103,7 @@ def test_table_goes_on_after_a_model_without_speed(make_task, tool, tmp_path, mo
     assert int(lines['classification']['parameters']) > 0
 
 
-def test_two_devices_share_the_time(tmp_path, monkeypatch):
+def test_two_devices_share_the_time(load_main, tmp_path, monkeypatch):
     """The GPU is made up: its numbers are fixed, the way to the table is the tool's."""
     asked = []
 
@@ -121,7 +122,7 @@ def test_two_devices_share_the_time(tmp_path, monkeypatch):
         'scopevit.benchmark.run.describe_machine', lambda device: {'device': device}
     )
     monkeypatch.setattr('scopevit.benchmark.run.check_device', lambda device: None)
-    load_tool(TABLE)(['--timm', 'test_vit', '--max-minutes', '1e7', '--out', str(tmp_path)])
+    load_main(TABLE)(['--timm', 'test_vit', '--max-minutes', '1e7', '--out', str(tmp_path)])
     report = (tmp_path / 'table.md').read_text()
     assert re.search(r'\| +1\.00 \| +500 \| +16\.0 \| +2\.00 \| +10\.0 \| +800 \|', report)
     assert asked == [('cpu', pytest.approx(3e8, rel=0.1)), ('cuda', pytest.approx(6e8, rel=0.1))]
@@ -160,16 +161,16 @@ def test_flops_as_a_process(process):
     assert [line[0] for line in lines[3:]] == ['backbone', 'head']
 
 
-def test_flops_at_another_size(capsys):
-    load_tool(GET_FLOPS)(['test_resnet', '--shape', '64', '96', '--depth', '1'])
+def test_flops_at_another_size(load_main, capsys):
+    load_main(GET_FLOPS)(['test_resnet', '--shape', '64', '96', '--depth', '1'])
     out = capsys.readouterr().out
     assert '3×64×96' in out
     # Of 160x160: 0.1025 G, in proportion to the pixels but for the classifier.
     assert re.search(r'\| test_resnet +\| +0\.470 \| +0\.025 \| +100\.0 \|', out)
 
 
-def test_throughput_of_two_models(capsys):
-    load_tool(THROUGHPUT)(
+def test_throughput_of_two_models(load_main, capsys):
+    load_main(THROUGHPUT)(
         ['test_vit', 'test_resnet', '--batch-sizes', '1', '2', '--max-minutes', '0.0001']
     )
     out = capsys.readouterr().out
