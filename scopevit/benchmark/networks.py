@@ -11,14 +11,13 @@ from pathlib import Path
 import timm
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from scopevit.engine.config import load_config, type_name
 from scopevit.engine.data import leaf_configs
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import find_library
+from scopevit.engine.model import build_model
 from scopevit.errors import InputError
 
 TASKS = {
@@ -176,11 +175,8 @@ def build_network(cfg: Config, size: tuple[int, int] | None = None) -> Network:
     if cfg.get('model') is None:
         raise InputError(f'{cfg.filename} has no model')
     shape = input_shape(cfg, size)
-    with (
-        input_errors(cfg.filename),
-        MODELS.switch_scope_and_registry(cfg.default_scope) as registry,
-    ):
-        module = revert_sync_batchnorm(registry.build(cfg.model)).eval()
+    with input_errors(cfg.filename):
+        module = build_model(cfg).eval()
     return Network(
         name=Path(cfg.filename).stem,
         source=str(cfg.filename),
