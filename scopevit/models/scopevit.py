@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from scopevit.models.deploy import fold_batch_norm, fold_scale
+
 # One row a size. `kv_strides` are the strides of MSSA's key/value convolutions, `head_splits` how
 # many heads of a stage look through the large, the medium and the small kernel, `grid_size` is the
 # side of a full GSDA group.
@@ -81,6 +83,13 @@ class ConvPositionEncoding(nn.Module):
         out = self.act(self.norm1(self.expand(x)))
         out = self.act(self.norm2(self.depthwise(out)))
         return x + self.norm3(self.project(out))
+
+    def fold(self) -> None:
+        """Folds the norms into the convolutions, whose results nothing else needs afterwards."""
+        self.expand, self.norm1 = fold_batch_norm(self.expand, self.norm1)
+        self.depthwise, self.norm2 = fold_batch_norm(self.depthwise, self.norm2)
+        self.project, self.norm3 = fold_batch_norm(self.project, self.norm3)
+        self.act = nn.ReLU(inplace=True)
 
 
 class MultiScaleSelfAttention(nn.Module):
@@ -152,12 +161,23 @@ class MultiScaleSelfAttention(nn.Module):
         # (B, heads, N, C / heads) -> (B, N, heads, C / heads) -> (B, H, W, C)
         return self.proj(out.transpose(1, 2).reshape(batch, height, width, dims))
 
+    def fold(self) -> None:
+        """Folds the position encoding."""
+        self.position_encoding.fold()
+
 
 class RelativePositionBias(nn.Module):
-    """Bias of a GSDA group's logits: a small MLP of the signed logarithmic slot offsets."""
+    """Bias of a GSDA group's logits: a small MLP of the signed logarithmic slot offsets.
+
+    In eval mode, where nobody asks for its gradient, it is made once and kept until the weights
+    are others, until it is made with gradients, or until the mode is set. What overwrites weights
+    through `.data` has to call `eval()` after it, as MMEngine does after its EMAHook.
+    """
 
     def __init__(self, num_heads: int, grid_size: int) -> None:
         super().__init__()
+        self.num_heads = num_heads
+        self.grid_size = grid_size
         self.fc1 = nn.Linear(2, REL_POS_HIDDEN_DIMS)
         self.act = nn.ReLU()
         self.drop = nn.Dropout(REL_POS_DROPOUT)
@@ -170,17 +190,103 @@ class RelativePositionBias(nn.Module):
         slots = torch.arange(grid_size)
         index = slots[:, None] - slots[None, :] + grid_size - 1  # (G, G): row of a - a'
         self.register_buffer('index', index, persistent=False)
+        self.register_buffer('constant', None)  # (heads, G, G, G, G) once folded
+        self._cache: BiasCache | None = None
 
-    def forward(self, rows: int, columns: int) -> Tensor:
-        """Makes the bias of a group of `rows` x `columns` slots.
+    def forward(self, kinds: Sequence[tuple[int, int]], dtype: torch.dtype) -> list[Tensor]:
+        """Makes the biases of kinds of groups.
+
+        Args:
+            kinds (Sequence[tuple[int, int]]): Rows and columns of each kind.
+            dtype (torch.dtype): Type of the biases.
 
         Returns:
-            Tensor: (heads, rows, columns, rows, columns), queries before keys.
+            list[Tensor]: (heads, S, S) of each kind, with S = rows * columns slots; queries before
+            keys.
         """
-        table = self.fc2(self.drop(self.act(self.fc1(self.offsets))))  # (2G - 1, 2G - 1, heads)
-        dy, dx = self.index[:rows, :rows], self.index[:columns, :columns]
-        # (a, a', b, b', heads) -> (heads, a, b, a', b')
-        return table[dy[:, :, None, None], dx[None, None, :, :]].permute(4, 0, 2, 1, 3)
+        weights = list(self.parameters()) or [self.constant]
+        needs_grad = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
+        is_compiling = torch.compiler.is_compiling()
+        if self.training or needs_grad or is_compiling:
+            if not is_compiling:  # a compiler traces the making of the bias, not its keeping
+                self._cache = None  # an optimizer may follow, and fused ones leave no trace
+            full = self.full()
+            return [group_bias(full, rows, columns, dtype) for rows, columns in kinds]
+        if self._cache is None or not self._cache.is_of(weights):
+            # What inference mode makes could take part in no backward pass later.
+            with torch.inference_mode(False), torch.no_grad():
+                self._cache = BiasCache(weights, self.full())
+        return [self._cache.get(rows, columns, dtype) for rows, columns in kinds]
+
+    def full(self) -> Tensor:
+        """Makes the bias of a full group, (heads, G, G, G, G), queries before keys."""
+        if self.constant is not None:
+            return self.constant
+        device = self.offsets.device.type
+        # In the weights' precision: it is small, and every logit depends on it.
+        with torch.autocast(device, enabled=False) if is_autocast_on(device) else nullcontext():
+            table = self.fc2(self.drop(self.act(self.fc1(self.offsets))))
+        # (2G - 1, 2G - 1, heads) -> (a, a', b, b', heads) -> (heads, a, b, a', b')
+        table = table[self.index[:, :, None, None], self.index[None, None, :, :]]
+        return table.permute(4, 0, 2, 1, 3)
+
+    def fold(self) -> None:
+        """Makes the bias a constant."""
+        with torch.no_grad():
+            self.constant = self.full().contiguous()
+        self.fc1 = self.act = self.drop = self.fc2 = self.offsets = self.index = None
+        self._cache = None
+
+    def train(self, mode: bool = True) -> 'RelativePositionBias':
+        """Sets the mode and forgets the bias."""
+        self._cache = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict:
+        """Leaves the cache out of copies and pickles."""
+        return {**self.__dict__, '_cache': None}
+
+
+def group_bias(full: Tensor, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+    """Cuts the bias (heads, S, S) of groups of rows x columns slots from (heads, G, G, G, G)."""
+    slots = rows * columns
+    bias = full[:, :rows, :columns, :rows, :columns]
+    return bias.reshape(-1, slots, slots).to(dtype)
+
+
+class BiasCache:
+    """The biases that came of some weights.
+
+    Args:
+        weights (Sequence[Tensor]): What the bias was made of.
+        full (Tensor): Bias of a full group, (heads, G, G, G, G).
+    """
+
+    def __init__(self, weights: Sequence[Tensor], full: Tensor) -> None:
+        # Held, so that no other tensor comes to lie where one of them was.
+        self.weights = [weight.detach() for weight in weights]
+        self.state = state_of(weights)
+        self.full = full
+        self.biases: dict[tuple[int, int, torch.dtype], Tensor] = {}
+
+    def is_of(self, weights: Sequence[Tensor]) -> bool:
+        """Whether `weights` are those the biases were made of, with their values of then."""
+        return self.state is not None and self.state == state_of(weights)
+
+    def get(self, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+        """See `group_bias`."""
+        key = rows, columns, dtype
+        if key not in self.biases:
+            with torch.inference_mode(False), torch.no_grad():
+                self.biases[key] = group_bias(self.full, rows, columns, dtype)
+        return self.biases[key]
+
+
+def state_of(tensors: Sequence[Tensor]) -> list[tuple] | None:
+    """Returns what changes when tensors change; None of inference tensors, which do not tell."""
+    if any(tensor.is_inference() for tensor in tensors):
+        return None
+    return [(t.data_ptr(), t._version, t.dtype, t.device) for t in tensors]
 
 
 def dilated_spans(size: int, grid_size: int) -> tuple[int, list[tuple[slice, int]]]:
@@ -197,8 +303,8 @@ def dilated_spans(size: int, grid_size: int) -> tuple[int, list[tuple[slice, int
         tuple[int, list[tuple[slice, int]]]: The dilation, and for each kind of group which groups
         are of the kind and how many positions each of them holds.
     """
-    dilation = math.ceil(size / grid_size)
-    slots = math.ceil(size / dilation)
+    dilation = -(-size // grid_size)  # rounded up
+    slots = -(-size // dilation)
     full = size - (slots - 1) * dilation  # groups that reach into the last, partial run
     spans = [(slice(0, full), slots)]
     if full < dilation:
@@ -223,31 +329,6 @@ class GlobalScaleDilatedAttention(nn.Module):
         self.rel_pos = RelativePositionBias(num_heads, grid_size)
         self.proj = nn.Linear(dims, dims)
 
-    def attend(self, qkv: Tensor, bias: Tensor) -> Tensor:
-        """Attends inside each group.
-
-        Args:
-            qkv (Tensor): (B, rows, groups y, columns, groups x, 3C): rows x columns slots a group.
-            bias (Tensor): (heads, R, K, R, K) with R >= rows and K >= columns.
-
-        Returns:
-            Tensor: (B, rows, groups y, columns, groups x, C).
-        """
-        batch, rows, groups_y, columns, groups_x, _ = qkv.shape
-        slots = rows * columns
-        # (B, rows, gy, columns, gx, 3C) -> (B, gy, gx, rows, columns, 3C)
-        #   -> (B', S, 3, heads, C / heads) -> (3, B', heads, S, C / heads)
-        qkv = qkv.permute(0, 2, 4, 1, 3, 5)
-        qkv = qkv.reshape(batch * groups_y * groups_x, slots, 3, self.num_heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        # The slots this kind of group has: (heads, ...) -> (heads, S, S)
-        bias = bias[:, :rows, :columns, :rows, :columns].reshape(-1, slots, slots)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)[None])
-        # (B', heads, S, C / heads) -> (B', S, heads, C / heads) -> (B, gy, gx, rows, columns, C)
-        #   -> (B, rows, gy, columns, gx, C)
-        out = out.transpose(1, 2).reshape(batch, groups_y, groups_x, rows, columns, -1)
-        return out.permute(0, 3, 1, 4, 2, 5)
-
     def forward(self, x: Tensor) -> Tensor:
         """Attends within the dilated groups.
 
@@ -258,29 +339,115 @@ class GlobalScaleDilatedAttention(nn.Module):
             Tensor: Tokens, (B, H, W, C).
         """
         batch, height, width, dims = x.shape
+        if torch.compiler.is_compiling() and not (is_known(height) and is_known(width)):
+            return self.attend_any_size(x)
         dilation_y, spans_y = dilated_spans(height, self.grid_size)
         dilation_x, spans_x = dilated_spans(width, self.grid_size)
         rows, columns = spans_y[0][1], spans_x[0][1]
-        bias = self.rel_pos(rows, columns)
-        qkv = self.qkv(x)  # (B, H, W, 3C)
-        # Room for the slots that only some groups fill; it is cut off again below and no group
-        # that lacks the slot ever reads it.
-        pad_y, pad_x = rows * dilation_y - height, columns * dilation_x - width
-        if pad_y or pad_x:
-            qkv = F.pad(qkv, (0, 0, 0, pad_x, 0, pad_y))
-        # (B, H, W, 3C) -> (B, rows, dy, columns, dx, 3C)
-        qkv = qkv.reshape(batch, rows, dilation_y, columns, dilation_x, 3 * dims)
-        if len(spans_y) == len(spans_x) == 1:
-            out = self.attend(qkv, bias)
-        else:
-            out = qkv.new_zeros(batch, rows, dilation_y, columns, dilation_x, dims)
-            for groups_y, slots_y in spans_y:
-                for groups_x, slots_x in spans_x:
-                    kind = (slice(None), slice(slots_y), groups_y, slice(slots_x), groups_x)
-                    out[kind] = self.attend(qkv[kind], bias)
+        kinds = [(slots_y, slots_x) for _, slots_y in spans_y for _, slots_x in spans_x]
+        biases = self.rel_pos(kinds, compute_dtype(x))
+        by_run = (batch, rows, dilation_y, columns, dilation_x, dims)
+        if len(kinds) == 1:
+            # (B, H, W, C) -> (B, rows, dy, columns, dx, C) -> (B, dy, dx, rows, columns, C)
+            groups = x.reshape(by_run).permute(0, 2, 4, 1, 3, 5)
+            # (B, dy, dx, rows, columns, C) -> (B, rows, dy, columns, dx, C) -> (B, H, W, C)
+            return self.attend(groups, biases[0]).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+        out = None
+        spans = [(of_y, of_x) for of_y in spans_y for of_x in spans_x]
+        for ((span_y, slots_y), (span_x, slots_x)), bias in zip(spans, biases):
+            # (B, H, W, C) -> (B, rows, columns, C, gy, gx) -> (B, gy, gx, rows, columns, C)
+            groups = x[:, span_y.start :, span_x.start :]
+            groups = groups.unfold(1, span_y.stop - span_y.start, dilation_y)
+            groups = groups.unfold(2, span_x.stop - span_x.start, dilation_x)
+            groups = self.attend(groups.permute(0, 4, 5, 1, 2, 3), bias)
+            # The slots that not all groups have stay unset, and are cut off below.
+            out = groups.new_empty(by_run) if out is None else out
+            # (B, gy, gx, rows, columns, C) -> (B, rows, gy, columns, gx, C)
+            out[:, :slots_y, span_y, :slots_x, span_x] = groups.permute(0, 3, 1, 4, 2, 5)
         # (B, rows, dy, columns, dx, C) -> (B, H, W, C)
         out = out.reshape(batch, rows * dilation_y, columns * dilation_x, dims)
+        return out[:, :height, :width]
+
+    def attend(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Attends inside each group.
+
+        Args:
+            x (Tensor): Tokens by group, (B, gy, gx, rows, columns, C).
+            bias (Tensor): Bias of the logits, (heads, S, S) with S = rows * columns.
+
+        Returns:
+            Tensor: The same shape.
+        """
+        slots, dims = bias.shape[-1], x.shape[-1]
+        # (B, gy, gx, rows, columns, C) -> (B', S, C) -> (B', S, 3, heads, C / heads)
+        #   -> (3, B', heads, S, C / heads)
+        qkv = self.qkv(x.reshape(-1, slots, dims))
+        qkv = qkv.reshape(-1, slots, 3, self.num_heads, dims // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+        # (B', heads, S, C / heads) -> (B', S, heads, C / heads) -> (B, gy, gx, rows, columns, C)
+        return self.proj(out.transpose(1, 2).reshape(x.shape))
+
+    def attend_any_size(self, x: Tensor) -> Tensor:
+        """Attends as `forward` does, by one graph for all sizes.
+
+        A compiler that does not know the sizes would ask anew at each of them which groups are how
+        large. Here all groups are full, and their missing slots are masked.
+
+        Args:
+            x (Tensor): Tokens, (B, H, W, C).
+
+        Returns:
+            Tensor: Tokens, (B, H, W, C).
+        """
+        batch, height, width, dims = x.shape
+        grid, heads = self.grid_size, self.num_heads
+        slots, head_dims = grid * grid, dims // heads
+        dy, dx = (height + grid - 1) // grid, (width + grid - 1) // grid  # dilations, rounded up
+        (bias,) = self.rel_pos([(grid, grid)], compute_dtype(x))
+        # (groups y, rows) and (groups x, columns): whether the map has the position
+        rows = torch.arange(grid * dy, device=x.device).lt(height).reshape(grid, dy).T
+        columns = torch.arange(grid * dx, device=x.device).lt(width).reshape(grid, dx).T
+        exists = (rows[:, None, :, None] & columns[None, :, None, :]).reshape(dy * dx, 1, 1, slots)
+        # (heads, S, S) -> (gy * gx, heads, S, S) -> (1, gy * gx * heads, S, S)
+        mask = bias[None].masked_fill(~exists, float('-inf')).reshape(1, -1, slots, slots)
+        x = F.pad(x, (0, 0, 0, grid * dx - width, 0, grid * dy - height))
+        # (B, H', W', C) -> (B, rows, gy, columns, gx, C) -> (B, gy, gx, rows, columns, C)
+        x = x.unflatten(2, (grid, dx)).unflatten(1, (grid, dy)).permute(0, 2, 4, 1, 3, 5)
+        # (B, gy, gx, rows, columns, C) -> (B, gy * gx, S, 3, heads, C / heads)
+        #   -> (3, B, gy * gx, heads, S, C / heads) -> (3, B, gy * gx * heads, S, C / heads)
+        qkv = self.qkv(x.reshape(batch, dy * dx, slots, dims))
+        qkv = qkv.reshape(batch, dy * dx, slots, 3, heads, head_dims).permute(3, 0, 1, 4, 2, 5)
+        q, k, v = qkv.reshape(3, batch, dy * dx * heads, slots, head_dims).unbind(0)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        # (B, gy * gx * heads, S, C / heads) -> (B, gy, gx, heads, rows, columns, C / heads)
+        #   -> (B, rows, gy, columns, gx, heads, C / heads) -> (B, H', W', C) -> (B, H, W, C)
+        out = out.reshape(batch, dy, dx, heads, grid, grid, head_dims)
+        out = out.permute(0, 4, 1, 5, 2, 3, 6).reshape(batch, grid * dy, grid * dx, dims)
         return self.proj(out[:, :height, :width])
+
+    def fold(self) -> None:
+        """Makes the bias a constant."""
+        self.rel_pos.fold()
+
+
+def is_known(size: int) -> bool:
+    """Whether a compiler knows a size; asking it does not tie the graph to the answer."""
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # slow to import
+
+    return statically_known_true(size % 2 == 0) or statically_known_true(size % 2 == 1)
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """Returns the type in which linear layers compute on `x`."""
+    device = x.device.type
+    is_cast = is_autocast_on(device) and x.dtype != torch.float64
+    return torch.get_autocast_dtype(device) if is_cast else x.dtype
+
+
+def is_autocast_on(device: str) -> bool:
+    """Whether autocast is enabled on a type of device; some, such as 'meta', have none."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 class TransformerLayer(nn.Module):
@@ -323,6 +490,14 @@ class TransformerLayer(nn.Module):
         branch = self.drop_path(branch)
         return x + branch if gamma is None else torch.addcmul(x, branch, gamma)
 
+    def fold(self) -> None:
+        """Folds the attention, and LayerScale into the linear layers before it."""
+        self.attn.fold()
+        if self.gamma1 is not None:
+            fold_scale(self.attn.proj, self.gamma1)
+            fold_scale(self.mlp.fc2, self.gamma2)
+            self.gamma1 = self.gamma2 = None
+
 
 class ScopeViTBlock(nn.Module):
     """An MSSA layer and a GSDA layer, (B, H, W, C) to (B, H, W, C).
@@ -344,11 +519,20 @@ class ScopeViTBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in (self.mssa, self.gsda):
             if self.with_cp and x.requires_grad:
-                contexts = partial(recompute_contexts, layer)
-                x = checkpoint(layer, x, use_reentrant=False, context_fn=contexts)
+                # A compiled graph updates running statistics once, however often it recomputes.
+                is_compiling = torch.compiler.is_compiling()
+                contexts = (
+                    {} if is_compiling else {'context_fn': partial(recompute_contexts, layer)}
+                )
+                x = checkpoint(layer, x, use_reentrant=False, **contexts)
             else:
                 x = layer(x)
         return x
+
+    def fold(self) -> None:
+        """Folds both layers."""
+        self.mssa.fold()
+        self.gsda.fold()
 
 
 def recompute_contexts(module: nn.Module) -> tuple:
@@ -409,6 +593,19 @@ class ScopeViTStage(nn.Module):
         x = self.blocks(x)
         return self.norm(x.permute(0, 3, 1, 2))  # (B, H, W, C) -> (B, C, H, W)
 
+    def fold(self) -> None:
+        """Folds the blocks and the norms of the patch embedding.
+
+        The norm of the stage stays: before it there is a sum, and the convolution that follows
+        pads with zeros, to which the norm's shift would have to be added at the border.
+        """
+        layers = self.patch_embed
+        for i, layer in enumerate(layers):
+            if isinstance(layer, nn.Conv2d):
+                layers[i], layers[i + 1] = fold_batch_norm(layer, layers[i + 1])
+        for block in self.blocks:
+            block.fold()
+
 
 @MODELS.register_module()
 class ScopeViT(BaseModule):
@@ -437,6 +634,8 @@ class ScopeViT(BaseModule):
         norm_eval (bool): Keep batch norms in eval mode while training. Defaults to False.
         with_cp (bool): Activation checkpointing: the layers' activations are computed again in
             the backward pass, with the same result and less memory. Defaults to False.
+        deploy (bool): Build the form that `switch_to_deploy` makes, for inference and for weights
+            saved in that form. Defaults to False.
         init_cfg (dict | list[dict], optional): MMEngine's initialisation, e.g.
             `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`. By default the
             authors': see :func:`init_layer`.
@@ -445,6 +644,7 @@ class ScopeViT(BaseModule):
         TypeError: On an argument of the wrong type or an unknown key of `arch`.
         ValueError: On a value that is not allowed, in the constructor; in `forward` on an image
             with a side below 32 pixels.
+        RuntimeError: On training in the form for inference, and on weights of the other form.
     """
 
     def __init__(
@@ -459,6 +659,7 @@ class ScopeViT(BaseModule):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
+        deploy: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -472,10 +673,12 @@ class ScopeViT(BaseModule):
         check_number('frozen_stages', frozen_stages, int, low=-1, below=num_stages + 1)
         check_flag('norm_eval', norm_eval)
         check_flag('with_cp', with_cp)
+        check_flag('deploy', deploy)
         norm_cfg = resolve_norm_cfg(norm_cfg, self.embed_dims)
         self.out_indices = resolve_out_indices(out_indices, num_stages)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.deploy = False
 
         depths = self.arch['depths']
         # Not linspace: its float32 rounding would differ from the recipe's rates.
@@ -513,6 +716,9 @@ class ScopeViT(BaseModule):
         self.stages = nn.ModuleList(stages)
         self.apply(init_layer)
         self._freeze_stages()
+        if deploy:
+            self.eval()
+            self.switch_to_deploy()
 
     def _freeze_stages(self) -> None:
         for stage in self.stages[: max(self.frozen_stages, 0)]:
@@ -521,6 +727,11 @@ class ScopeViT(BaseModule):
 
     def train(self, mode: bool = True) -> 'ScopeViT':
         """Sets the mode, but leaves frozen stages and, with `norm_eval`, batch norms in eval."""
+        if mode and self.deploy:
+            raise RuntimeError(
+                'a ScopeViT switched to deploy cannot be trained; train one with deploy=False and '
+                'call switch_to_deploy() after it'
+            )
         super().train(mode)
         self._freeze_stages()
         if mode and self.norm_eval:
@@ -528,6 +739,51 @@ class ScopeViT(BaseModule):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+    def switch_to_deploy(self, test_cfg: dict | None = None) -> None:
+        """Folds, for inference, what is constant then; the outputs stay the same.
+
+        Batch norms go into the convolutions before them, LayerScale into the linear layers before
+        it, and GSDA's bias becomes a constant. The norms of the stages stay, for no layer beside
+        them could take them up exactly, and so do group norms. A second call changes nothing.
+
+        Args:
+            test_cfg (dict, optional): What MMPose hands to every part of its estimators here;
+                nothing in the backbone depends on it.
+
+        Raises:
+            RuntimeError: In training mode.
+        """
+        if any(module.training for module in self.modules()):
+            raise RuntimeError(
+                'switch_to_deploy() needs a ScopeViT in eval mode; call eval() before it'
+            )
+        if self.deploy:
+            return
+        for stage in self.stages:
+            stage.fold()
+        self.eval()  # also the layers that took the others' place
+        self.requires_grad_(False)
+        self.deploy = True
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
+        is_deployed = any(
+            name.startswith(prefix) and name.endswith('.rel_pos.constant') for name in state_dict
+        )
+        is_trained = any(
+            name.startswith(prefix) and name.endswith('.rel_pos.fc1.weight') for name in state_dict
+        )
+        if is_deployed and not self.deploy:
+            raise RuntimeError(
+                'these weights are of a ScopeViT switched to deploy; build the backbone with '
+                'deploy=True to load them'
+            )
+        if is_trained and self.deploy:
+            raise RuntimeError(
+                'these weights are of a ScopeViT not switched to deploy; load them with '
+                'deploy=False and call switch_to_deploy() after it'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Computes the maps of the stages in `out_indices`.

@@ -1,5 +1,6 @@
 """The network equals the published one: the golden cases, through the converter and mmpretrain."""
 
+import copy
 from contextlib import contextmanager
 
 import numpy as np
@@ -118,6 +119,34 @@ def test_golden_case(case, classifiers):
     with settled_relu_signs(model, relu_inputs):
         *_, gradient = run(model, image)
     assert relative_error(sample(gradient), golden['input_grad_sample']) < 2e-4
+
+
+def run_without_gradient(model, image):
+    with torch.no_grad():
+        stages = model.backbone(image)
+        return stages, model.head((model.neck(stages)[-1],))
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_golden_case_deployed(case, classifiers):
+    arch, shape = parse_case(case)
+    image, golden = golden_image(shape), np.load(GOLDEN_DIR / f'{case}.npz')
+    model = copy.deepcopy(classifiers[arch]).double()
+    model.backbone.switch_to_deploy()
+    assert_outputs(golden, *run_without_gradient(model, image.double()), 1e-6)
+    assert_outputs(golden, *run_without_gradient(model.float(), image), 2e-4)
+
+
+@pytest.mark.parametrize('deploy', [False, True], ids=['trained', 'deployed'])
+def test_golden_case_compiled(deploy, classifiers):
+    case = 'xtiny_1x3x224x224'  # the smallest, and ragged in three stages
+    arch, shape = parse_case(case)
+    model = copy.deepcopy(classifiers[arch])
+    if deploy:
+        model.backbone.switch_to_deploy()
+    model.backbone.compile(fullgraph=True, dynamic=False, backend='aot_eager')
+    golden = np.load(GOLDEN_DIR / f'{case}.npz')
+    assert_outputs(golden, *run_without_gradient(model, golden_image(shape)), 2e-4)
 
 
 def test_all_cases_are_here():

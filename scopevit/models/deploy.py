@@ -1,0 +1,30 @@
+"""Folding of layers that are constant at inference into the layers beside them."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import fuse_conv_bn_eval
+
+
+def fold_batch_norm(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
+    """Folds a batch norm into the convolution right before it.
+
+    Args:
+        conv (nn.Conv2d): Convolution, in eval mode.
+        norm (nn.Module): Its norm, in eval mode.
+
+    Returns:
+        tuple[nn.Conv2d, nn.Module]: A convolution that does the work of both and an identity; both
+        as they were where the norm depends on its input (group norm, or a batch norm that tracks
+        no statistics).
+    """
+    if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
+        return conv, norm
+    return fuse_conv_bn_eval(conv, norm), nn.Identity()
+
+
+@torch.no_grad()
+def fold_scale(linear: nn.Linear, scale: Tensor) -> None:
+    """Multiplies the outputs (O,) of a linear layer by `scale` (O,), in its weights."""
+    linear.weight.mul_(scale[:, None])
+    linear.bias.mul_(scale)
