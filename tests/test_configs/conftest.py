@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope='package', autouse=True)
+@pytest.fixture(scope='module', autouse=True)
 def quiet() -> Iterator[None]:
     """Keeps mmengine from saying how it initialised every weight of every model."""
     logging.disable(logging.INFO)
