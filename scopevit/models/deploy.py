@@ -6,6 +6,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fuse_conv_bn_eval
 
 
+def is_pointwise(norm: nn.Module) -> bool:
+    """Whether a norm treats every pixel alike: a batch norm by its running statistics, or none."""
+    is_fixed = isinstance(norm, _BatchNorm) and not norm.training and norm.running_mean is not None
+    return is_fixed or isinstance(norm, nn.Identity)
+
+
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
     """Folds a batch norm into the convolution right before it.
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from scopevit.models.deploy import fold_batch_norm, fold_scale
+from scopevit.models.deploy import fold_batch_norm, fold_scale, is_pointwise
 
 # One row a size. `kv_strides` are the strides of MSSA's key/value convolutions, `head_splits` how
 # many heads of a stage look through the large, the medium and the small kernel, `grid_size` is the
@@ -48,19 +48,67 @@ KERNEL_SIZES = (7, 5, 3)  # of the large, medium and small heads
 REL_POS_HIDDEN_DIMS = 512
 REL_POS_DROPOUT = 0.125
 MIN_INPUT_SIZE = 32
+# Numbers of the widest map that is made at a time on a CPU, 4 MB in float32. Larger ones leave the
+# caches, and the C library gives their memory back to the system after every use.
+PART_NUMEL = 2**20
+
+
+class TokenLinear(nn.Linear):
+    """Linear layer on the last axis of (..., H, W, C).
+
+    On the CPU, in float32, it is computed as a 1x1 convolution, for which torch takes oneDNN: on
+    processors that are not Intel's, that is twice as fast as the MKL that linear layers get.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != 'cpu' or compute_dtype(x) != torch.float32:
+            return super().forward(x)
+        image = x.shape[-3:]
+        if not torch.compiler.is_compiling() and torch.get_num_threads() == 1:
+            image = (1, *x.shape[-2:])  # a single thread gets oneDNN from 16 images on
+        # (..., H, W, C) -> (B', H', W, C) -> (B', C, H', W)
+        maps = x.reshape(-1, *image).permute(0, 3, 1, 2)
+        out = F.conv2d(maps, self.weight[:, None, None].permute(0, 3, 1, 2), self.bias)
+        # (B', C, H', W) -> (B', H', W, C) -> (..., H, W, C)
+        return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
+
+
+def part_size(size: int, numel: int, x: Tensor) -> int:
+    """Returns how many entries of an axis to work on at a time.
+
+    Args:
+        size (int): Size of the axis.
+        numel (int): Numbers of the widest map that is made of one entry of the axis.
+        x (Tensor): What the maps are made of.
+
+    Returns:
+        int: On a CPU as many as make `PART_NUMEL` numbers; elsewhere, and where a compiler does not
+        know the sizes, all.
+    """
+    if x.device.type != 'cpu' or torch.compiler.is_compiling() and not is_known(size * numel):
+        return size
+    return min(max(PART_NUMEL // numel, 1), size)
+
+
+def join(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Joins parts along an axis; a single one as it is, without a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between; (..., C) to (..., C)."""
+    """Two linear layers with a GELU between; (B, H, W, C) to (B, H, W, C)."""
 
     def __init__(self, dims: int, hidden_dims: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dims, hidden_dims)
+        self.fc1 = TokenLinear(dims, hidden_dims)
         self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden_dims, dims)
+        self.fc2 = TokenLinear(hidden_dims, dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        rows = x.flatten(0, 1)  # (B, H, W, C) -> (B * H, W, C)
+        size = part_size(len(rows), x.shape[-2] * self.fc1.out_features, x)
+        out = [self.fc2(self.act(self.fc1(part))) for part in rows.split(size)]
+        return join(out).reshape(x.shape)
 
 
 class ConvPositionEncoding(nn.Module):
@@ -77,19 +125,40 @@ class ConvPositionEncoding(nn.Module):
         self.norm2 = build_norm_layer(norm_cfg, hidden_dims)[1]
         self.project = nn.Conv2d(hidden_dims, dims, 1, bias=False)
         self.norm3 = build_norm_layer(norm_cfg, dims)[1]
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)  # no layer before it needs its own output afterwards
 
     def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        row = width * self.expand.out_channels
+        is_cut = not torch.is_grad_enabled() and all(
+            is_pointwise(norm) for norm in (self.norm1, self.norm2, self.norm3)
+        )
+        images = part_size(batch, height * row, x) if is_cut else batch
+        if images < batch:
+            return torch.cat([self.forward(part) for part in x.split(images)])
+        rows = part_size(height, row, x) if is_cut else height
+        if rows < height:
+            strips = [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+            return x + torch.cat([self.strip_residual(x, strip) for strip in strips], dim=2)
+        return x + self.norm3(self.project(self.hidden(x)))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C * expand_ratio, H, W)."""
         out = self.act(self.norm1(self.expand(x)))
-        out = self.act(self.norm2(self.depthwise(out)))
-        return x + self.norm3(self.project(out))
+        return self.act(self.norm2(self.depthwise(out)))
+
+    def strip_residual(self, x: Tensor, rows: slice) -> Tensor:
+        """Makes some rows of the residual, from them and the rows beside them."""
+        above, below = min(rows.start, 1), min(x.shape[2] - rows.stop, 1)
+        out = self.hidden(x[:, :, rows.start - above : rows.stop + below])
+        # What lies outside the strip was padded with zeros there, which are wrong beside other rows.
+        return self.norm3(self.project(out[:, :, above : out.shape[2] - below]))
 
     def fold(self) -> None:
         """Folds the norms into the convolutions, whose results nothing else needs afterwards."""
         self.expand, self.norm1 = fold_batch_norm(self.expand, self.norm1)
         self.depthwise, self.norm2 = fold_batch_norm(self.depthwise, self.norm2)
         self.project, self.norm3 = fold_batch_norm(self.project, self.norm3)
-        self.act = nn.ReLU(inplace=True)
 
 
 class MultiScaleSelfAttention(nn.Module):
@@ -132,9 +201,9 @@ class MultiScaleSelfAttention(nn.Module):
             for heads, kernel_size in zip(head_split, KERNEL_SIZES)
             if heads
         )
-        self.query = nn.Linear(dims, dims, bias=False)
-        self.key_value = nn.Linear(dims, 2 * dims, bias=False)
-        self.proj = nn.Linear(dims, dims)
+        self.query = TokenLinear(dims, dims, bias=False)
+        self.key_value = TokenLinear(dims, 2 * dims, bias=False)
+        self.proj = TokenLinear(dims, dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attends over the whole map.
@@ -190,7 +259,7 @@ class RelativePositionBias(nn.Module):
         slots = torch.arange(grid_size)
         index = slots[:, None] - slots[None, :] + grid_size - 1  # (G, G): row of a - a'
         self.register_buffer('index', index, persistent=False)
-        self.register_buffer('constant', None)  # (heads, G, G, G, G) once folded
+        self.register_buffer('constant', None)  # (heads, S, S) of a full group, once folded
         self._cache: BiasCache | None = None
 
     def forward(self, kinds: Sequence[tuple[int, int]], dtype: torch.dtype) -> list[Tensor]:
@@ -221,7 +290,7 @@ class RelativePositionBias(nn.Module):
     def full(self) -> Tensor:
         """Makes the bias of a full group, (heads, G, G, G, G), queries before keys."""
         if self.constant is not None:
-            return self.constant
+            return self.constant.reshape(-1, *[self.grid_size] * 4)
         device = self.offsets.device.type
         # In the weights' precision: it is small, and every logit depends on it.
         with torch.autocast(device, enabled=False) if is_autocast_on(device) else nullcontext():
@@ -233,7 +302,8 @@ class RelativePositionBias(nn.Module):
     def fold(self) -> None:
         """Makes the bias a constant."""
         with torch.no_grad():
-            self.constant = self.full().contiguous()
+            # Flat, since modules are stored channels last with all their buffers of 4 or 5 axes.
+            self.constant = self.full().flatten(3).flatten(1, 2).contiguous()
         self.fc1 = self.act = self.drop = self.fc2 = self.offsets = self.index = None
         self._cache = None
 
@@ -325,9 +395,9 @@ class GlobalScaleDilatedAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.grid_size = grid_size
-        self.qkv = nn.Linear(dims, 3 * dims, bias=False)
+        self.qkv = TokenLinear(dims, 3 * dims, bias=False)
         self.rel_pos = RelativePositionBias(num_heads, grid_size)
-        self.proj = nn.Linear(dims, dims)
+        self.proj = TokenLinear(dims, dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attends within the dilated groups.
@@ -378,14 +448,25 @@ class GlobalScaleDilatedAttention(nn.Module):
         Returns:
             Tensor: The same shape.
         """
+        groups = x.reshape(-1, *x.shape[-3:])  # (B', rows, columns, C)
+        size = part_size(len(groups), bias.shape[-1] * self.qkv.out_features, x)
+        out = [self.attend_part(part, bias) for part in groups.split(size)]
+        return join(out).reshape(x.shape)
+
+    def attend_part(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Attends inside each of some groups, (B', rows, columns, C) to the same; see `attend`."""
         slots, dims = bias.shape[-1], x.shape[-1]
-        # (B, gy, gx, rows, columns, C) -> (B', S, C) -> (B', S, 3, heads, C / heads)
-        #   -> (3, B', heads, S, C / heads)
-        qkv = self.qkv(x.reshape(-1, slots, dims))
-        qkv = qkv.reshape(-1, slots, 3, self.num_heads, dims // self.num_heads)
+        # (B', rows, columns, 3C) -> (B', S, 3, heads, C / heads) -> (3, B', heads, S, C / heads)
+        qkv = self.qkv(x).reshape(-1, slots, 3, self.num_heads, dims // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
-        # (B', heads, S, C / heads) -> (B', S, heads, C / heads) -> (B, gy, gx, rows, columns, C)
+        if bias.requires_grad and x.device.type == 'cpu':
+            # No fused kernel of a CPU has the gradient of a bias, and what torch does without one
+            # takes more steps than these.
+            logits = (q * (dims // self.num_heads) ** -0.5) @ k.transpose(-2, -1)
+            out = (logits + bias).softmax(dim=-1) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+        # (B', heads, S, C / heads) -> (B', S, heads, C / heads) -> (B', rows, columns, C)
         return self.proj(out.transpose(1, 2).reshape(x.shape))
 
     def attend_any_size(self, x: Tensor) -> Tensor:

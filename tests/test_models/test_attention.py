@@ -73,12 +73,14 @@ def test_inference_makes_the_bias_once(attn, size, kinds):
     assert times_made(attn, x) == 1
     with Calls() as calls:
         attn(x)
-    assert calls.count('addmm', 'mm') == 2 * kinds  # qkv and projection
+    assert calls.count('convolution') == 2 * kinds  # qkv and projection
+    assert calls.count('addmm', 'mm') == 0
     assert calls.count('index', 'relu', '_to_copy') == 0
     assert all(numel >= 2 * DIMS for _, numel in calls.calls)
     with Calls() as calls:
         attn(torch.randn(1, 4, 4, DIMS))  # another size: cut from the same bias
-    assert calls.count('addmm', 'mm') == 2
+    assert calls.count('convolution') == 2
+    assert calls.count('addmm', 'mm') == 0
 
 
 @torch.no_grad()
@@ -264,7 +266,7 @@ def test_gsda_copies_its_map_once_in_and_once_out(attn, size):
         assert copied == [x.numel()] * 2
         assert calls.count('copy_', 'zeros', 'zero_', 'fill_') == 0
     else:
-        assert sum(copied) == x.numel()  # every token once, kind by kind
+        assert 0 < sum(copied) <= x.numel()  # every token at most once, kind by kind
         written = [numel for name, numel in calls.calls if name == 'copy_']
         assert sum(written) == x.numel()
         assert calls.count('zeros', 'zero_', 'fill_', 'new_zeros') == 0
@@ -277,11 +279,11 @@ def test_no_slot_without_a_token_is_computed(attn):
     attn(x)
     with Calls() as calls:
         attn(x)
-    logits = [n for name, n in calls.calls if 'flash_attention' in name or name == 'addmm']
-    # Each kind's attention and projection, C of each of its tokens.
-    assert sum(logits) == 2 * height * width * DIMS
-    qkv = [n for name, n in calls.calls if name == 'mm']
-    assert sum(qkv) == 3 * height * width * DIMS
+    attended = [n for name, n in calls.calls if 'flash_attention' in name]
+    assert sum(attended) == height * width * DIMS
+    # Of each token, the query, key and value and the projection.
+    linear = [n for name, n in calls.calls if name == 'convolution']
+    assert sum(linear) == 4 * height * width * DIMS
 
 
 @torch.no_grad()

@@ -82,7 +82,7 @@ def test_norms_scales_and_bias_are_gone():
     assert not any('gamma' in name or 'rel_pos' in name for name in names)
     assert not any(p.requires_grad for p in model.parameters())
     state_dict = model.state_dict()
-    assert state_dict['stages.1.blocks.0.gsda.attn.rel_pos.constant'].shape == (4, 8, 8, 8, 8)
+    assert state_dict['stages.1.blocks.0.gsda.attn.rel_pos.constant'].shape == (4, 64, 64)
     assert state_dict['stages.0.blocks.0.mssa.attn.position_encoding.expand.bias'].shape == (32,)
 
 

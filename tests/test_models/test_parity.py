@@ -51,7 +51,7 @@ def classifiers(tmp_path_factory):
 @contextmanager
 def recorded_relu_inputs(model, recorded):
     hooks = [
-        module.register_forward_pre_hook(lambda _, args: recorded.append(args[0].detach()))
+        module.register_forward_pre_hook(lambda _, args: recorded.append(args[0].detach().clone()))
         for module in model.modules()
         if isinstance(module, nn.ReLU)
     ]
