@@ -85,7 +85,9 @@ def part_size(size: int, numel: int, x: Tensor) -> int:
         int: On a CPU as many as make `PART_NUMEL` numbers; elsewhere, and where a compiler does not
         know the sizes, all.
     """
-    if x.device.type != 'cpu' or torch.compiler.is_compiling() and not is_known(size * numel):
+    if x.device.type != 'cpu':
+        return size
+    if torch.compiler.is_compiling() and not all(map(is_known, x.shape)):
         return size
     return min(max(PART_NUMEL // numel, 1), size)
 
@@ -151,7 +153,7 @@ class ConvPositionEncoding(nn.Module):
         """Makes some rows of the residual, from them and the rows beside them."""
         above, below = min(rows.start, 1), min(x.shape[2] - rows.stop, 1)
         out = self.hidden(x[:, :, rows.start - above : rows.stop + below])
-        # What lies outside the strip was padded with zeros there, which are wrong beside other rows.
+        # Outside the strip there were zeros, which are wrong where the map goes on.
         return self.norm3(self.project(out[:, :, above : out.shape[2] - below]))
 
     def fold(self) -> None:
