@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from conftest import ROOT
 
 from scopevit.benchmark import backbone_speed
 from scopevit.benchmark.backbone_speed import (
@@ -211,7 +210,7 @@ def test_the_tool(process, tmp_path):
     page = tmp_path / 'page.md'
     page.write_text('<!-- measured -->\n<!-- end of measured -->\n')
     done = process(
-        ROOT / 'tools/benchmark/backbone_speed.py', '--arch', 'xtiny', '--out', tmp_path / 'out',
+        'tools/benchmark/backbone_speed.py', '--arch', 'xtiny', '--out', tmp_path / 'out',
         '--page', page, '--cases', 'inference-64x64-b1', 'training-64x64-b2',
         '--forms', 'plain', 'eager',
     )  # fmt: skip
