@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mini import MINI
 from torch import nn
 
 from scopevit import ScopeViT
@@ -9,14 +10,6 @@ from scopevit.benchmark.memory import PeakMemory
 from scopevit.benchmark.plain import PlainRelPos, PlainScopeViT
 
 # Small enough that a test takes a moment, with every feature of the real ones.
-MINI = dict(
-    embed_dims=(8, 16, 32, 32),
-    depths=(1, 1, 2, 1),
-    num_heads=(2, 4, 4, 4),
-    kv_strides=(4, 2, 1, 1),
-    head_splits=((1, 1, 0), (2, 1, 1), (2, 1, 1), (1, 1, 2)),
-    grid_size=8,
-)
 # No group is ragged; all kinds of group; sides below the grid.
 SIZES = [(256, 256), (200, 332), (33, 47)]
 

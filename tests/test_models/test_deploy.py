@@ -5,21 +5,13 @@ import pickle
 
 import pytest
 import torch
+from mini import MINI
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from scopevit import ScopeViT
-
-MINI = dict(
-    embed_dims=(8, 16, 32, 32),
-    depths=(1, 1, 2, 1),
-    num_heads=(2, 4, 4, 4),
-    kv_strides=(4, 2, 1, 1),
-    head_splits=((1, 1, 0), (2, 1, 1), (2, 1, 1), (1, 1, 2)),
-    grid_size=8,
-)
 
 
 def trained(**kwargs):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mini import MINI
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -11,15 +12,6 @@ from scopevit import ScopeViT
 from scopevit.benchmark.memory import PeakMemory
 from scopevit.models import scopevit
 from scopevit.models.scopevit import Mlp, TokenLinear
-
-MINI = dict(
-    embed_dims=(8, 16, 32, 32),
-    depths=(1, 1, 2, 1),
-    num_heads=(2, 4, 4, 4),
-    kv_strides=(4, 2, 1, 1),
-    head_splits=((1, 1, 0), (2, 1, 1), (2, 1, 1), (1, 1, 2)),
-    grid_size=8,
-)
 
 
 def mini(**kwargs):

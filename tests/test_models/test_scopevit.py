@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
+from mini import MINI
 from mmcv.cnn.bricks import DropPath
 from mmengine.registry import MODELS
 from torch import nn
@@ -22,14 +23,6 @@ from scopevit.models.scopevit import (
 )
 
 # Small enough that a test takes a moment, with every feature of the real ones.
-MINI = dict(
-    embed_dims=(8, 16, 32, 32),
-    depths=(1, 1, 2, 1),
-    num_heads=(2, 4, 4, 4),
-    kv_strides=(4, 2, 1, 1),
-    head_splits=((1, 1, 0), (2, 1, 1), (2, 1, 1), (1, 1, 2)),
-    grid_size=8,
-)
 
 
 def mini(**kwargs):

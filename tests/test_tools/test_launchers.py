@@ -31,19 +31,14 @@ def launch(
     for name in ('PYTHONPATH', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT'):
         if name not in variables:
             env.pop(name, None)
-    for _ in range(3):
-        result = subprocess.run(
-            [TOOLS / script, *map(str, arguments)],
-            cwd=cwd,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
-        # gloo aborts a process now and then where the machine is busy (pytorch/gloo issue 514).
-        if 'exitcode  : -6 ' not in result.stderr or 'error: ' in result.stderr:
-            break
-    return result
+    return subprocess.run(
+        [TOOLS / script, *map(str, arguments)],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
 
 
 def drop_line(path: Path) -> None:
