@@ -507,7 +507,8 @@ class GlobalScaleDilatedAttention(nn.Module):
         #   -> (B, rows, gy, columns, gx, heads, C / heads) -> (B, H', W', C) -> (B, H, W, C)
         out = out.reshape(batch, dy, dx, heads, grid, grid, head_dims)
         out = out.permute(0, 4, 1, 5, 2, 3, 6).reshape(batch, grid * dy, grid * dx, dims)
-        return self.proj(out[:, :height, :width])
+        # Cloned: whether the cut is dense already depends on the sizes.
+        return self.proj(out[:, :height, :width].clone(memory_format=torch.contiguous_format))
 
     def fold(self) -> None:
         """Makes the bias a constant."""

@@ -135,6 +135,21 @@ def test_one_graph_for_many_sizes():
     assert len(graphs) <= 3  # with and without room for the missing slots of a side
 
 
+def test_one_graph_for_large_sizes_in_single_precision():
+    # Sizes with and without missing slots, above those at which torch takes its own convolution.
+    model, graphs = GlobalScaleDilatedAttention(32, 2, 8).eval(), []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    net = compiled(model, dynamic=True, backend=count)
+    for size in ((40, 48), (41, 48), (40, 33), (57, 63), (64, 64)):
+        x = torch.randn(2, *size, 32)
+        assert_near([outputs(net, x)], [outputs(model, x)])
+    assert len(graphs) == 1
+
+
 def test_dynamic_sizes_of_the_network():
     model = mini(out_indices=0)
     net = compiled(model, dynamic=True)
@@ -156,8 +171,9 @@ def test_a_classifier():
     assert_near([outputs(compiled(model), x)], [outputs(model, x)])
 
 
-def test_training_with_the_switch_of_mmengine(make_task, tool):
-    task = make_task('classification')
+@pytest.mark.parametrize('name', ['classification', 'detection', 'segmentation', 'pose'])
+def test_training_with_the_switch_of_mmengine(name, make_task, tool):
+    task = make_task(name)
     with task.config.open('a') as config:
         config.write("compile = dict(backend='eager')\n")
     code, err = tool('train', task.config, '--work-dir', task.work_dir)
