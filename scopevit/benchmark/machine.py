@@ -13,6 +13,8 @@ from scopevit.version import __version__
 
 PACKAGES = ('timm', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmpose', 'mmpretrain',
             'mmsegmentation')  # fmt: skip
+# How threads wait, and how much memory the C library keeps for itself.
+VARIABLES = ('OMP_WAIT_POLICY', 'MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_')
 
 
 def check_device(device: str) -> None:
@@ -27,13 +29,13 @@ def available_devices() -> tuple[str, ...]:
 
 
 def describe_machine(device: str) -> dict[str, str]:
-    """Returns processor, threads, versions and date by their names."""
+    """Returns processor, threads, variables, versions and date by their names."""
     machine = {
         'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='minutes'),
         'processor': processor_name(),
         'cores': str(len(os.sched_getaffinity(0))),
         'threads of torch': str(torch.get_num_threads()),
-        'OMP_WAIT_POLICY': os.environ.get('OMP_WAIT_POLICY', 'not set'),
+        **{name: os.environ.get(name, 'not set') for name in VARIABLES},
     }
     if device == 'cuda':
         machine['GPU'] = torch.cuda.get_device_name()

@@ -6,6 +6,7 @@ checks a version. ``distributed`` alone is called by name, by the tools.
 """
 
 from scopevit.compat import (
+    compiled_training,
     external_configs,
     find_loader,
     mmcv_ext,
@@ -36,3 +37,4 @@ def apply() -> None:
     mmpretrain.apply()
     mmpretrain_pooling.apply()
     mmpose_visualizer.apply()
+    compiled_training.apply()

@@ -1,0 +1,45 @@
+"""Keep torch.compile from tracing how MMEngine stores meta information.
+
+Symptom: training with ``compile=True`` sometimes ends in ``TorchRuntimeError: ... 'ndarray' object
+has no attribute '__deepcopy__'``, in ``BaseDataElement.set_metainfo``, most often in pose
+estimation, whose samples carry arrays of numpy: the compiler takes them for tensors.
+
+Versions: mmengine 0.10, which compiles the whole training step; torch 2.6 and newer.
+
+Delete when: torch can trace ``copy.deepcopy`` of an array.
+"""
+
+import functools
+from types import ModuleType
+
+import torch
+
+from scopevit.compat._after_import import after_import
+
+_MODULE = 'mmengine.runner.runner'
+
+
+def apply() -> None:
+    """Makes a runner set the tracing off before it compiles."""
+    after_import(_MODULE, _wrap_runner)
+
+
+def _wrap_runner(module: ModuleType) -> None:
+    runner = module.Runner
+    maybe_compile = runner._maybe_compile
+
+    @functools.wraps(maybe_compile)
+    def compile_all_but_meta_information(self, target: str) -> None:
+        if self.cfg.get('compile') not in (None, False):  # an empty dict compiles, too
+            _leave_out_meta_information()
+        maybe_compile(self, target)
+
+    runner._maybe_compile = compile_all_but_meta_information
+
+
+@functools.cache  # once
+def _leave_out_meta_information() -> None:
+    from mmengine.structures import BaseDataElement
+
+    # Here and not at once, since it imports the compiler.
+    BaseDataElement.set_metainfo = torch.compiler.disable(BaseDataElement.set_metainfo)
