@@ -1,4 +1,4 @@
-"""A small architecture with all kinds of layers, for tests of the backbone."""
+"""A small architecture with every feature of the real ones, for tests of the backbone."""
 
 MINI = dict(
     embed_dims=(8, 16, 32, 32),

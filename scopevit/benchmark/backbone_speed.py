@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from scopevit.benchmark.complexity import count_complexity
@@ -33,14 +33,14 @@ from scopevit.benchmark.forms import (
 )
 from scopevit.benchmark.machine import check_device, describe_machine
 from scopevit.benchmark.memory import PeakMemory
-from scopevit.benchmark.networks import Network, from_config
+from scopevit.benchmark.networks import Network, from_config, noise_images
 from scopevit.benchmark.published import read_published
 from scopevit.benchmark.report import markdown_table
-from scopevit.benchmark.run import log
-from scopevit.benchmark.speed import synchronize
+from scopevit.benchmark.run import log, make_folder
+from scopevit.benchmark.speed import quartiles, synchronize
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
-from scopevit.models.scopevit import resolve_arch
+from scopevit.models.scopevit import MIN_INPUT_SIZE, resolve_arch
 
 PEERS = 'peers'
 FASTEST = 'deployed+compiled'
@@ -110,13 +110,6 @@ class Measurement:
         return quartiles([b / s for b, s in zip(base.seconds, self.seconds)])
 
 
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Returns lower quartile, median and upper quartile; all the same of one value."""
-    if len(values) == 1:
-        return (values[0],) * 3
-    return tuple(statistics.quantiles(values, n=4, method='inclusive'))
-
-
 @dataclass
 class Case:
     """Measurements that were taken in turn, and the rates of the yardsticks meanwhile."""
@@ -125,6 +118,11 @@ class Case:
     measurements: list[Measurement]
     product_rate: float  # operations a second
     copy_rate: float  # bytes a second
+
+    @property
+    def failed(self) -> list[Measurement]:
+        """What could not be measured."""
+        return [m for m in self.measurements if m.failed]
 
     def find(self, form: str) -> Measurement | None:
         """Returns the measurement of a form of the backbone, if there is one."""
@@ -144,7 +142,10 @@ def parse_case(name: str) -> tuple[str, tuple[int, int], int]:
             f'not {name!r}'
         )
     mode, height, width, batch_size = match.groups()
-    return mode, (int(height), int(width)), int(batch_size)
+    size = int(height), int(width)
+    if min(size) < MIN_INPUT_SIZE:
+        raise InputError(f'--cases: {name}: a side must be {MIN_INPUT_SIZE} pixels or more')
+    return mode, size, int(batch_size)
 
 
 def default_forms(name: str) -> tuple[str, ...]:
@@ -248,10 +249,10 @@ def backbone_case(name: str, forms: Sequence[str], arch: str, device: str) -> Ca
     """Measures the backbone in forms."""
     mode, size, batch_size = parse_case(name)
     shape = (batch_size, 3, *size)
-    images = image_of(shape[1:]).repeat(batch_size, 1, 1, 1)
     network = Network(
         'ScopeViT', arch, 'classification', 'ScopeViT', shape[1:], make_backbone('eager', arch)
     )
+    images = network.make_input(batch_size)
     operations = OPERATIONS[mode] * batch_size * count_complexity(network)[0].multiply_adds
     candidates = [
         (
@@ -276,22 +277,21 @@ def peers_case(forms: Sequence[str], published: str, device: str) -> Case:
         multiply_adds = count_complexity(network)[0].multiply_adds
         is_ours = network.backbone == 'ScopeViT'
         shape = (PEER_BATCH_SIZE, *network.shape)
-        images = image_of(network.shape).repeat(PEER_BATCH_SIZE, 1, 1, 1)
-        for form in forms:
-            parts = [part for part in form.split('+') if is_ours or part != 'deployed']
-            own = '+'.join(parts) or 'eager'
+        images = network.make_input(PEER_BATCH_SIZE)
+        for form in forms if is_ours else dict.fromkeys(map(form_of_any, forms)):
             candidates.append((
-                Measurement(entry.system, own, shape, 2 * shape[0] * multiply_adds),
-                lambda form=own, module=network.module, images=images: Pass(
+                Measurement(entry.system, form, shape, 2 * shape[0] * multiply_adds),
+                lambda form=form, module=network.module, images=images: Pass(
                     make_classifier(form, module), form, INFERENCE, images, device
                 ),
             ))  # fmt: skip
     return measure(PEERS, candidates, device)
 
 
-def image_of(shape: tuple[int, int, int]) -> Tensor:
-    """Returns an image of noise, the same every time."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+def form_of_any(form: str) -> str:
+    """Returns a form without the parts that only ScopeViT has."""
+    own = ('plain', 'deployed', 'checkpointed')
+    return '+'.join(part for part in form.split('+') if part not in own) or 'eager'
 
 
 def in_process(function: Callable, *args: object) -> object:
@@ -303,7 +303,7 @@ def in_process(function: Callable, *args: object) -> object:
 def profile_case(name: str, arch: str, device: str) -> dict[str, dict[str, float]]:
     """Returns what `profile_operators` says of a case, by form."""
     mode, size, batch_size = parse_case(name)
-    images = image_of((3, *size)).repeat(batch_size, 1, 1, 1)
+    images = noise_images((3, *size), batch_size)
     return {
         form: profile_operators(Pass(make_backbone(form, arch), form, mode, images, device), device)
         for form in ('plain', 'eager', 'deployed')
@@ -320,6 +320,8 @@ def profile_operators(run: Callable[[], object], device: str) -> dict[str, float
         run()
     seconds = dict.fromkeys((*OPERATOR_GROUPS, 'other'), 0.0)
     for event in prof.key_averages():
+        if event.device_type != DeviceType.CPU:
+            continue  # a kernel, whose time the operator that started it has as well
         own = event.self_cpu_time_total if device == 'cpu' else event.self_device_time_total
         groups = OPERATOR_GROUPS.items()
         group = next((g for g, parts in groups if any(p in event.key for p in parts)), 'other')
@@ -441,10 +443,7 @@ def make_report(
         parts += [f'## Where the time goes, {title}\n']
         parts += [markdown_table(['operators', *(f'{form} (ms)' for form in columns)], rows)]
     failed = [
-        f'- {case.name}, {m.network}, {m.form}: {m.failed}\n'
-        for case in cases
-        for m in case.measurements
-        if m.failed
+        f'- {case.name}, {m.network}, {m.form}: {m.failed}\n' for case in cases for m in case.failed
     ]
     if failed:
         parts += ['## Not measured\n', ''.join(failed)]
@@ -491,7 +490,8 @@ def run_backbone_speed(
         str: The tables in Markdown.
 
     Raises:
-        InputError: If something given is wrong, before anything is measured.
+        InputError: If something given is wrong, before anything is measured; or afterwards, if some
+            of the forms could not be measured: the files of `out` have the others and why.
     """
     check_device(device)
     try:
@@ -504,8 +504,11 @@ def run_backbone_speed(
             check_form(form, mode)
     if PEERS in cases:
         read_published(published)
+    if with_profile and not set(cases) & set(PROFILED_CASES):
+        raise InputError(f'--profile needs one of the cases {", ".join(PROFILED_CASES)}')
     if page:
         update_page(page, None)
+    make_folder(out)
     machine = describe_machine(device)
     begin, done, profiles = time.perf_counter(), [], {}
     for name in cases:
@@ -528,6 +531,10 @@ def run_backbone_speed(
         }
         write_text(Path(out) / 'backbone_speed.md', report)
         write_json(Path(out) / 'backbone_speed.json', content)
+    failed = [f'{case.name} {m.network} {m.form}' for case in done for m in case.failed]
+    if failed:
+        print(report)
+        raise InputError(f'not measured: {", ".join(failed)}; the reasons are in {out}')
     if page:
         update_page(page, report)
         write_json(Path(page).with_suffix('.json'), content)

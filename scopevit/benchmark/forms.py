@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from scopevit.benchmark.memory import tensors_of
 from scopevit.benchmark.plain import PlainScopeViT
-from scopevit.benchmark.speed import synchronize
+from scopevit.benchmark.speed import COMPILE_LIMIT, synchronize
 from scopevit.errors import InputError
 from scopevit.models.scopevit import ScopeViT
 
@@ -88,7 +88,7 @@ class Pass:
 
         For inference, weights become constants, which oneDNN gets in the layout that it wants.
         """
-        limit = torch._dynamo.config.patch(recompile_limit=64)  # one function's forms are many
+        limit = torch._dynamo.config.patch(cache_size_limit=COMPILE_LIMIT)
         with limit, torch._inductor.config.patch(freezing=True):
             self()
 
@@ -111,8 +111,3 @@ class Pass:
             loss.backward()
         synchronize(self.device)
         return outs
-
-
-def tensors_of(outs: object) -> list[Tensor]:
-    """Returns the tensors in nested values."""
-    return [leaf for leaf in tree_leaves(outs) if isinstance(leaf, Tensor)]

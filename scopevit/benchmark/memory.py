@@ -47,10 +47,14 @@ class PeakMemory(TorchDispatchMode):
         return out
 
 
+def tensors_of(values: object) -> list[Tensor]:
+    """Returns the tensors in nested values."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
 def storages(values: object) -> list[torch.UntypedStorage]:
     """Returns the storages of all tensors in nested values."""
-    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
-    return [tensor.untyped_storage() for tensor in tensors]
+    return [tensor.untyped_storage() for tensor in tensors_of(values)]
 
 
 def measure_memory(network: Network, device: str = 'cpu') -> int:

@@ -32,6 +32,12 @@ TRAINING_KEYS = {'train_cfg', 'init_cfg', 'pretrained', 'drop_path_rate', 'drop_
 BOX_SIZES = (32, 64, 128, 256, 512)
 
 
+def noise_images(shape: tuple[int, int, int], batch_size: int = 1) -> Tensor:
+    """Returns one image of noise, the same every time, `batch_size` times: (N, C, H, W)."""
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return image.repeat(batch_size, 1, 1, 1)
+
+
 @dataclass(frozen=True)
 class Network:
     """A network to measure.
@@ -60,8 +66,7 @@ class Network:
 
     def make_input(self, batch_size: int = 1, device: str = 'cpu') -> Tensor:
         """Returns one image of noise, the same every time, `batch_size` times: (N, C, H, W)."""
-        image = torch.randn(self.shape, generator=torch.Generator().manual_seed(0))
-        return image.to(device).repeat(batch_size, 1, 1, 1)
+        return noise_images(self.shape, batch_size).to(device)
 
     @contextmanager
     def explained(self) -> Iterator[None]:

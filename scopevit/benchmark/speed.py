@@ -41,6 +41,13 @@ class SpeedOptions:
     visit_seconds: float = 0.5
 
 
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Returns lower quartile, median and upper quartile; all the same of one value."""
+    if len(values) == 1:
+        return (values[0],) * 3
+    return tuple(statistics.quantiles(values, n=4, method='inclusive'))
+
+
 @dataclass
 class Timing:
     """Times of a network's forward passes at one batch size.
@@ -56,9 +63,7 @@ class Timing:
     @property
     def quartiles(self) -> tuple[float, float, float]:
         """Lower quartile, median and upper quartile in seconds; all the same of one pass."""
-        if len(self.seconds) == 1:
-            return (self.seconds[0],) * 3
-        return tuple(statistics.quantiles(self.seconds, n=4, method='inclusive'))
+        return quartiles(self.seconds)
 
     @property
     def images_per_second(self) -> tuple[float, float, float]:

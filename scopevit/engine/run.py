@@ -5,7 +5,6 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import time
 from pathlib import Path
 
 import cv2
@@ -220,16 +219,11 @@ def check_gpus(local_rank: int) -> None:
 
 
 def leave_process_group() -> None:
-    """Ends a distributed run: a process that exits before the others makes gloo abort them.
-
-    gloo's thread frees the tensors of its last collective after that has ended, and aborts the
-    process if Python has begun to shut down by then (pytorch pull request 179291). Nothing tells
-    when it is done, but while this thread sleeps, nothing keeps it from being so.
-    """
+    """Ends a distributed run: a process that exits before the others makes gloo abort them."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
-        time.sleep(0.1)
+        distributed.wait_for_gloo()
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

@@ -9,7 +9,6 @@ from scopevit import ScopeViT
 from scopevit.benchmark.memory import PeakMemory
 from scopevit.benchmark.plain import PlainRelPos, PlainScopeViT
 
-# Small enough that a test takes a moment, with every feature of the real ones.
 # No group is ragged; all kinds of group; sides below the grid.
 SIZES = [(256, 256), (200, 332), (33, 47)]
 

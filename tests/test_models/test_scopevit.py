@@ -22,8 +22,6 @@ from scopevit.models.scopevit import (
     dilated_spans,
 )
 
-# Small enough that a test takes a moment, with every feature of the real ones.
-
 
 def mini(**kwargs):
     torch.manual_seed(0)

@@ -31,7 +31,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument('--arch', default='tiny', help='xtiny, tiny or small; default: tiny')
     add_device_argument(parser)
-    parser.add_argument('--profile', action='store_true', help='add tables of the operators')
+    parser.add_argument(
+        '--profile', action='store_true', help='add tables of the operators of two of the cases'
+    )
     parser.add_argument(
         '--published',
         default='tools/benchmark/published.yml',
