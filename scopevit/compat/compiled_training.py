@@ -4,7 +4,7 @@ Symptom: training with ``compile=True`` sometimes ends in ``TorchRuntimeError: .
 has no attribute '__deepcopy__'``, in ``BaseDataElement.set_metainfo``, most often in pose
 estimation, whose samples carry arrays of numpy: the compiler takes them for tensors.
 
-Versions: mmengine 0.10, which compiles the whole training step; torch 2.6 and newer.
+Versions: mmengine 0.10, which compiles the whole training step; seen with torch 2.14.
 
 Delete when: torch can trace ``copy.deepcopy`` of an array.
 """

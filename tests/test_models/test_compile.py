@@ -38,6 +38,17 @@ def compiled(model, **kwargs):
     return torch.compile(model, fullgraph=True, **{'backend': 'aot_eager', **kwargs})
 
 
+def counting_backend():
+    """A list, and a backend that runs graphs as they are and appends them to the list."""
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    return graphs, count
+
+
 def outputs(model, x):
     with torch.no_grad():
         return model(x)
@@ -121,13 +132,8 @@ def test_one_graph_for_many_sizes():
     torch.manual_seed(0)
     model = GlobalScaleDilatedAttention(8, 2, 4).double().eval()
     nn.init.normal_(model.rel_pos.fc2.weight, std=0.5)
-    graphs = []
-
-    def count(graph, inputs):
-        graphs.append(graph)
-        return graph
-
-    net = compiled(model, dynamic=True, backend=count)
+    graphs, backend = counting_backend()
+    net = compiled(model, dynamic=True, backend=backend)
     for size in ((24, 40), (18, 25), (9, 11), (3, 5), (16, 12), (33, 23), (25, 18), (32, 16)):
         x = torch.randn(2, *size, 8, dtype=torch.float64)
         values = [loss_and_gradients(form, model, x) for form in (net, model)]
@@ -137,13 +143,9 @@ def test_one_graph_for_many_sizes():
 
 def test_one_graph_for_large_sizes_in_single_precision():
     # Sizes with and without missing slots, above those at which torch takes its own convolution.
-    model, graphs = GlobalScaleDilatedAttention(32, 2, 8).eval(), []
-
-    def count(graph, inputs):
-        graphs.append(graph)
-        return graph
-
-    net = compiled(model, dynamic=True, backend=count)
+    model = GlobalScaleDilatedAttention(32, 2, 8).eval()
+    graphs, backend = counting_backend()
+    net = compiled(model, dynamic=True, backend=backend)
     for size in ((40, 48), (41, 48), (40, 33), (57, 63), (64, 64)):
         x = torch.randn(2, *size, 32)
         assert_near([outputs(net, x)], [outputs(model, x)])
