@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo race test lint clean check
+.PHONY: help setup demo race test lint types clean check
 
 WORKERS ?= 2
 
@@ -12,7 +12,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 setup demo race test: roles = runtime nodeps tasks
 setup test: roles += tests
-setup lint: roles += dev
+setup lint types: roles += dev
 
 ifdef PYTHON
 ready := check
@@ -27,6 +27,7 @@ help:
 	@echo 'make race             train ScopeViT and peers by one recipe on small images, and compare'
 	@echo 'make test [ARGS=...]  run the tests; ARGS go to pytest'
 	@echo 'make lint             check style and formatting'
+	@echo 'make types            check types'
 	@echo 'make clean            remove caches and build leftovers; .venv and work_dirs stay'
 
 setup: $(ready)
@@ -45,8 +46,11 @@ lint: $(ready)
 	"$(PYTHON)" -m ruff check
 	"$(PYTHON)" -m ruff format --check
 
+types: $(ready)
+	"$(PYTHON)" -m mypy
+
 clean:
-	rm -rf build dist *.egg-info .dist_test .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .dist_test .pytest_cache .ruff_cache .mypy_cache
 	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 # Touched by the script when it is done, so what was interrupted does not count.

@@ -33,6 +33,7 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['scopevit*']),
     include_package_data=True,
+    package_data={'scopevit': ['py.typed']},
     zip_safe=False,
     python_requires='>=3.10',
     install_requires=requirements('runtime') + RUNTIME,

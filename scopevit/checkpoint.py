@@ -21,11 +21,11 @@ def read_checkpoint(path: str | Path) -> object:
     """Reads a checkpoint file, onto the CPU, as data only.
 
     Args:
-        path (str | Path): A file that `torch.save` wrote, or weights alone that end in
+        path: A file that `torch.save` wrote, or weights alone that end in
             `.safetensors`.
 
     Returns:
-        object: What was saved, a dict as a rule.
+        What was saved, a dict as a rule.
 
     Raises:
         InputError: If the file is missing, not to be read, truncated, not a checkpoint, or holds
@@ -65,12 +65,12 @@ def unwrap_state_dict(checkpoint: object, path: str | Path, ema: bool = False) -
     """Finds the weights in a checkpoint: bare, or under the usual keys, perhaps with a prefix.
 
     Args:
-        checkpoint (object): What `read_checkpoint` returned.
-        path (str | Path): Where it came from, for messages.
-        ema (bool): Whether to take the moving average where the file has one.
+        checkpoint: What `read_checkpoint` returned.
+        path: Where it came from, for messages.
+        ema: Whether to take the moving average where the file has one.
 
     Returns:
-        dict[str, Tensor]: Weights by name, without a leading `module.`.
+        Weights by name, without a leading `module.`.
     """
     state_dict = checkpoint
     if isinstance(checkpoint, Mapping):
@@ -119,15 +119,15 @@ def publish_checkpoint(
     The same weights and description of the classes give the same file.
 
     Args:
-        src (str | Path): Checkpoint of a training.
-        out (str | Path): File to write, without the hash: `scopevit-tiny_in1k` becomes
+        src: Checkpoint of a training.
+        out: File to write, without the hash: `scopevit-tiny_in1k` becomes
             `scopevit-tiny_in1k-1a2b3c4d.pth`.
-        as_safetensors (bool): Whether to write the weights alone as `.safetensors`.
-        ema (bool | None): Whether to take the moving average of the weights, or those without it;
+        as_safetensors: Whether to write the weights alone as `.safetensors`.
+        ema: Whether to take the moving average of the weights, or those without it;
             by default what `tools/test.py` takes.
 
     Returns:
-        Path: The file.
+        The file.
 
     Raises:
         InputError: If `src` cannot be read or has no such weights, or the file cannot be written.
@@ -156,9 +156,9 @@ def choose_weights(
     the weights of which it is the average.
 
     Args:
-        checkpoint (object): What `read_checkpoint` returned.
-        path (str | Path): Where it came from, for messages.
-        ema (bool | None): As in `publish_checkpoint`.
+        checkpoint: What `read_checkpoint` returned.
+        path: Where it came from, for messages.
+        ema: As in `publish_checkpoint`.
     """
     weights = unwrap_state_dict(checkpoint, path)
     current = checkpoint.get('ema_state_dict')

@@ -15,7 +15,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a file to write beside `path`, which takes its place once it is written.
 
     Args:
-        path (str | Path): File that shall be there in the end; its folder is made if need be.
+        path: File that shall be there in the end; its folder is made if need be.
 
     Raises:
         InputError: If it cannot be written; what was there before is still there then.

@@ -19,7 +19,7 @@ def list_models(pattern: str = '*') -> list[str]:
     """Returns the names of the configs of models, in alphabetical order.
 
     Args:
-        pattern (str): Only those that match, as `mask-rcnn_*`.
+        pattern: Only those that match, as `mask-rcnn_*`.
     """
     return sorted(fnmatch.filter((path.stem for path in config_files()), pattern))
 
@@ -28,7 +28,7 @@ def get_config(name: str) -> Config:
     """Returns the config of a model.
 
     Args:
-        name (str): Name of a config, `scopevit-tiny_8xb128_in1k`, or its path in the folder of
+        name: Name of a config, `scopevit-tiny_8xb128_in1k`, or its path in the folder of
             configs, `classification/scopevit-tiny_8xb128_in1k.py`.
 
     Raises:
@@ -43,12 +43,12 @@ def get_model(name: str, pretrained: str | Path | None = None) -> nn.Module:
     """Builds the model of a config, by the library of the config.
 
     Args:
-        name (str): As in `get_config`.
-        pretrained (str | Path | None): Checkpoint of the whole model, a file or URL. Without it,
+        name: As in `get_config`.
+        pretrained: Checkpoint of the whole model, a file or URL. Without it,
             the weights are random; `model.init_weights()` makes them those a training begins with.
 
     Returns:
-        nn.Module: The model, on the CPU, in training mode, with BN where the config has SyncBN.
+        The model, on the CPU, in training mode, with BN where the config has SyncBN.
 
     Raises:
         InputError: If there is no such config, or the checkpoint cannot be read or does not fit.

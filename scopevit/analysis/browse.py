@@ -65,10 +65,10 @@ class ImageFormat:
         """Converts an image to what can be shown.
 
         Args:
-            image (Tensor): Of shape (C, H, W). With other than three channels, the first is shown.
+            image: Of shape (C, H, W). With other than three channels, the first is shown.
 
         Returns:
-            np.ndarray: RGB of shape (H, W, 3), uint8.
+            RGB of shape (H, W, 3), uint8.
         """
         pixels = image.float()
         for mean, std in reversed(self.normalizations):
@@ -97,18 +97,18 @@ def browse(
     """Draws samples of a config's data set, one picture each, and a contact sheet of the first 16.
 
     Args:
-        config (str | Path): Config file.
-        split (str): 'train', 'val' or 'test'.
-        number (int): How many samples, chosen at random; all, where the data set has no more.
-        stages (str): 'transformed' as the data preprocessor hands it to the network, 'original' as
+        config: Config file.
+        split: 'train', 'val' or 'test'.
+        number: How many samples, chosen at random; all, where the data set has no more.
+        stages: 'transformed' as the data preprocessor hands it to the network, 'original' as
             loaded, or 'both' side by side.
-        out_dir (str | Path | None): Folder for the pictures; by default `browse` in the work dir.
-        show (bool): Whether to show every picture in a window, too.
-        seed (int): Seed of the choice and the random transforms.
-        cfg_options (dict | None): Values for the config by dotted key.
+        out_dir: Folder for the pictures; by default `browse` in the work dir.
+        show: Whether to show every picture in a window, too.
+        seed: Seed of the choice and the random transforms.
+        cfg_options: Values for the config by dotted key.
 
     Returns:
-        list[Path]: The pictures, the contact sheet last.
+        The pictures, the contact sheet last.
 
     Raises:
         InputError: If something given is wrong, or a file of the data set.
@@ -269,7 +269,7 @@ def take_sample(datasets: dict[str, object], index: int) -> dict[str, dict] | No
     the same will do.
 
     Returns:
-        dict[str, dict] | None: Samples by stage; None if the pipeline drops it again and again.
+        Samples by stage; None if the pipeline drops it again and again.
     """
     for _ in range(TRIES):
         samples = {stage: dataset[index] for stage, dataset in datasets.items()}
@@ -319,13 +319,13 @@ def draw(
     """Draws an image with its annotations.
 
     Args:
-        visualizer (Visualizer): The library's.
-        image_format (ImageFormat): Of the image.
-        inputs (Tensor): Image of shape (C, H, W).
-        data_samples (BaseDataElement): Its annotations; changed in place.
+        visualizer: The library's.
+        image_format: Of the image.
+        inputs: Image of shape (C, H, W).
+        data_samples: Its annotations; changed in place.
 
     Returns:
-        np.ndarray: RGB of shape (H', W', 3), uint8.
+        RGB of shape (H', W', 3), uint8.
     """
     pixels, sample = image_format.to_pixels(inputs), data_samples
     if image_format.annotated_as_loaded and 'scale_factor' in sample:

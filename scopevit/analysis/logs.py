@@ -91,15 +91,15 @@ def analyze(
     """Draws the curves of one or more runs, and puts them into words.
 
     Args:
-        logs (list[str | Path]): Work dirs, the folders of single runs in them, or log files.
-        keys (list[str] | None): What to draw; by default the loss and the validation metrics.
-        labels (list[str] | None): A name for each run; by default its folder.
-        out (str | Path | None): Picture, .png or .svg; by default `curves.png` beside the first
+        logs: Work dirs, the folders of single runs in them, or log files.
+        keys: What to draw; by default the loss and the validation metrics.
+        labels: A name for each run; by default its folder.
+        out: Picture, .png or .svg; by default `curves.png` beside the first
             log.
-        smooth (int): Over how many logged values of training to average.
+        smooth: Over how many logged values of training to average.
 
     Returns:
-        tuple[Path, str]: The picture, and the summary of the runs.
+        The picture, and the summary of the runs.
 
     Raises:
         InputError: If there is no log, a line is damaged, or a key is in none of the logs.
@@ -193,8 +193,8 @@ def read_run(path: str | Path, label: str) -> Run:
     """Reads the logs of a run and joins them: what a later start logged anew counts.
 
     Args:
-        path (str | Path): Work dir, folder of one start, or log file.
-        label (str): Name of the run.
+        path: Work dir, folder of one start, or log file.
+        label: Name of the run.
 
     Raises:
         InputError: If there is no log, nothing in it, or a damaged line.

@@ -333,7 +333,7 @@ def growth(cases: Sequence[Case]) -> list[dict]:
     """Fits how time and memory of inference with one image grow with the pixels: x ~ pixels^e.
 
     Returns:
-        list[dict]: 'form', 'sizes' (how many), 'time' and 'memory' (exponents; that of memory is
+        'form', 'sizes' (how many), 'time' and 'memory' (exponents; that of memory is
         None where it is not known), of the forms that were measured at three sizes or more.
     """
     found: dict[str, list[Measurement]] = {}
@@ -476,18 +476,18 @@ def run_backbone_speed(
     """Measures cases and writes the tables and all numbers.
 
     Args:
-        cases (Sequence[str]): Names: 'peers', or as `parse_case` reads them.
-        forms (Sequence[str]): Forms for every case; by default those of `default_forms`.
-        arch (str): Size of the backbone; the peers' case takes that of the published table.
-        device (str): 'cpu' or 'cuda'.
-        with_profile (bool): Whether to add tables of the operators of `PROFILED_CASES`.
-        published (str): File of published results, whose configs are the peers.
-        out (str): Folder for `backbone_speed.md` and `.json`, written after each case.
-        page (str | None): Markdown file whose tables to replace in the end, see `update_page`; the
+        cases: Names: 'peers', or as `parse_case` reads them.
+        forms: Forms for every case; by default those of `default_forms`.
+        arch: Size of the backbone; the peers' case takes that of the published table.
+        device: 'cpu' or 'cuda'.
+        with_profile: Whether to add tables of the operators of `PROFILED_CASES`.
+        published: File of published results, whose configs are the peers.
+        out: Folder for `backbone_speed.md` and `.json`, written after each case.
+        page: Markdown file whose tables to replace in the end, see `update_page`; the
             numbers go beside it, with the ending .json.
 
     Returns:
-        str: The tables in Markdown.
+        The tables in Markdown.
 
     Raises:
         InputError: If something given is wrong, before anything is measured; or afterwards, if some
@@ -556,8 +556,8 @@ def update_page(path: str, tables: str | None) -> None:
     """Puts tables between two lines, `PAGE_BEGIN` and `PAGE_END`, of a page.
 
     Args:
-        path (str): Page.
-        tables (str | None): Tables; None to see only whether the page has the two lines.
+        path: Page.
+        tables: Tables; None to see only whether the page has the two lines.
 
     Raises:
         InputError: If there is no such page, or it has no place for the tables.

@@ -45,11 +45,11 @@ def count_complexity(network: Network, depth: int = 0) -> list[Complexity]:
     of a layer norm (fvcore does) read 0.7 to 1.2 % more of ScopeViT.
 
     Args:
-        network (Network): Network; it stays as it is.
-        depth (int): How many levels of modules to return below the network.
+        network: Network; it stays as it is.
+        depth: How many levels of modules to return below the network.
 
     Returns:
-        list[Complexity]: The whole network, then its modules in their order, parents first.
+        The whole network, then its modules in their order, parents first.
 
     Raises:
         InputError: If the network does not run on images of its shape.

@@ -63,11 +63,11 @@ class Pass:
     """A forward pass of a network in a form, in training with its backward pass.
 
     Args:
-        module (nn.Module): Network, as `make_backbone` or `make_classifier` return it.
-        form (str): How to run it.
-        mode (str): 'inference' or 'training'.
-        images (Tensor): (B, C, H, W).
-        device (str): 'cpu' or 'cuda'.
+        module: Network, as `make_backbone` or `make_classifier` return it.
+        form: How to run it.
+        mode: 'inference' or 'training'.
+        images: (B, C, H, W).
+        device: 'cpu' or 'cuda'.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Pass:
         """Runs it once; returns the outputs of the forward pass.
 
         Args:
-            guard (Callable): `torch.inference_mode`, or `torch.no_grad`, under which all operators
+            guard: `torch.inference_mode`, or `torch.no_grad`, under which all operators
                 can be watched. Training does without.
         """
         amp = torch.autocast(self.device, torch.bfloat16, enabled='bf16' in self.parts)

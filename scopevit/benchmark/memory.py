@@ -63,11 +63,11 @@ def measure_memory(network: Network, device: str = 'cpu') -> int:
     On the CPU it is that of `PeakMemory`, on a GPU that of torch's allocator.
 
     Args:
-        network (Network): Network.
-        device (str): 'cpu' or 'cuda'; the network moves there.
+        network: Network.
+        device: 'cpu' or 'cuda'; the network moves there.
 
     Returns:
-        int: Bytes.
+        Bytes.
 
     Raises:
         InputError: If the network does not run on images of its shape.

@@ -45,10 +45,10 @@ def find_scores(work_dirs: str | Path) -> dict[str, list[Score]]:
     """Reads every `metrics.json` below a folder.
 
     Args:
-        work_dirs (str | Path): Folder.
+        work_dirs: Folder.
 
     Returns:
-        dict[str, list[Score]]: Main metrics by the stem of the config that was tested.
+        Main metrics by the stem of the config that was tested.
 
     Raises:
         InputError: If the folder is missing or a file is not one of `tools/test.py`.

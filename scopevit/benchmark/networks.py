@@ -87,7 +87,7 @@ class TensorForward(nn.Module):
     """A model of one of the four libraries, as a function of images alone: its mode 'tensor'.
 
     Args:
-        model (nn.Module): Model.
+        model: Model.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -108,7 +108,7 @@ class TwoStageForward(TensorForward):
     on boxes spread over the image; decoding and NMS do not.
 
     Args:
-        model (nn.Module): A `TwoStageDetector` of mmdet with a `StandardRoIHead`.
+        model: A `TwoStageDetector` of mmdet with a `StandardRoIHead`.
     """
 
     def forward(self, images: Tensor) -> tuple:
@@ -129,11 +129,11 @@ def spread_boxes(images: Tensor, count: int) -> Tensor:
     """Makes boxes of `BOX_SIZES` in turn, their centres on a grid, cut off at the border.
 
     Args:
-        images (Tensor): Images, (N, C, H, W).
-        count (int): Boxes an image.
+        images: Images, (N, C, H, W).
+        count: Boxes an image.
 
     Returns:
-        Tensor: Index of the image, left, top, right, bottom in pixels: (N * count, 5).
+        Index of the image, left, top, right, bottom in pixels: (N * count, 5).
     """
     batch, _, height, width = images.shape
     columns = max(1, round((count * width / height) ** 0.5))
@@ -165,8 +165,8 @@ def from_config(path: str | Path, size: tuple[int, int] | None = None) -> Networ
     """Builds the network of a config.
 
     Args:
-        path (str | Path): Config file.
-        size (tuple[int, int] | None): Height and width in pixels; by default those of the recipe.
+        path: Config file.
+        size: Height and width in pixels; by default those of the recipe.
 
     Raises:
         InputError: If the config has errors, or does not tell the size.
@@ -211,8 +211,8 @@ def from_timm(name: str, size: tuple[int, int] | None = None) -> Network:
     """Builds a model of timm, with random weights.
 
     Args:
-        name (str): timm's name of the model.
-        size (tuple[int, int] | None): Height and width in pixels; by default the model's own.
+        name: timm's name of the model.
+        size: Height and width in pixels; by default the model's own.
 
     Raises:
         InputError: If timm has no such model; the message names similar ones.
@@ -263,8 +263,8 @@ def input_shape(cfg: Config, size: tuple[int, int] | None = None) -> tuple[int, 
     """Returns the channels, height and width of a recipe's input.
 
     Args:
-        cfg (Config): Config.
-        size (tuple[int, int] | None): Height and width in pixels; by default those at which the
+        cfg: Config.
+        size: Height and width in pixels; by default those at which the
             recipe tests. For detection they are those of a landscape image as large as the recipe's
             scale admits, padded.
 

@@ -228,7 +228,7 @@ class PlainScopeViT(nn.Module):
     """ScopeViT with explicit attention; takes the state dict of `scopevit.models.ScopeViT`.
 
     Args:
-        arch (str | dict): As of `ScopeViT`. Defaults to 'tiny'.
+        arch: As of `ScopeViT`. Defaults to 'tiny'.
 
     Raises:
         TypeError: On an unknown key of `arch`.

@@ -38,13 +38,13 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], align:
     """Makes a table in GitHub's Markdown, its columns in line where it is read as text.
 
     Args:
-        columns (Sequence[str]): Titles.
-        rows (Sequence[Sequence[str]]): Cells; a line break in one becomes `<br>`.
-        align (str): 'l' or 'r' for each column; by default the first is on the left, the others on
+        columns: Titles.
+        rows: Cells; a line break in one becomes `<br>`.
+        align: 'l' or 'r' for each column; by default the first is on the left, the others on
             the right.
 
     Returns:
-        str: The lines, each with its line break.
+        The lines, each with its line break.
     """
     align = align or 'l' + 'r' * (len(columns) - 1)
     table = [[escape(cell) for cell in row] for row in (columns, *rows)]
@@ -98,9 +98,9 @@ def scatter_plot(points: Sequence[Point], x_label: str, y_label: str) -> Figure:
     """Draws points into panels side by side, with a logarithmic horizontal axis.
 
     Args:
-        points (Sequence[Point]): At least one point.
-        x_label (str): What the horizontal axes show.
-        y_label (str): What the vertical axes show.
+        points: At least one point.
+        x_label: What the horizontal axes show.
+        y_label: What the vertical axes show.
     """
     order = list(dict.fromkeys(point.panel for point in points))
     columns = min(2, len(order))

@@ -57,16 +57,16 @@ def measure_rows(
     """Measures recipes and models of timm; recipes that share network and input once.
 
     Args:
-        recipes (Sequence[Path]): Config files.
-        timm_names (Sequence[str]): timm's names.
-        size (tuple[int, int] | None): Height and width in pixels; by default each model's own.
-        options (Sequence[SpeedOptions]): How to measure speed on each device; memory is measured on
+        recipes: Config files.
+        timm_names: timm's names.
+        size: Height and width in pixels; by default each model's own.
+        options: How to measure speed on each device; memory is measured on
             these devices too.
-        deadline (float | None): When the rounds should end, see `measure_speed`; None for no speed.
-        log (Callable): Takes lines about the progress.
+        deadline: When the rounds should end, see `measure_speed`; None for no speed.
+        log: Takes lines about the progress.
 
     Returns:
-        list[Row]: One for each recipe and name, with its `error` where it could not be measured.
+        One for each recipe and name, with its `error` where it could not be measured.
     """
     sources, keys = [*recipes, *timm_names], []
     networks, rows, seconds = {}, {}, {}  # each by the key of a network
@@ -122,10 +122,10 @@ def add_speed(
     """Adds to the rows of networks their speed on one device, or why there is none.
 
     Args:
-        measured (Sequence[tuple[Network, Row, float]]): Networks, with what `measure_size` gave.
-        options (SpeedOptions): How to measure.
-        deadline (float): When the rounds should end.
-        log (Callable): Takes lines about the progress.
+        measured: Networks, with what `measure_size` gave.
+        options: How to measure.
+        deadline: When the rounds should end.
+        log: Takes lines about the progress.
     """
     networks = [network for network, _, _ in measured]
     rows = {id(network): row for network, row, _ in measured}

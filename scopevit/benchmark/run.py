@@ -56,22 +56,22 @@ def run_benchmark(
     """Measures networks and writes `table.md`, `.csv` and `.json`, `plot.svg` and `.png`.
 
     Args:
-        configs (Sequence[str]): Config files, and folders of them.
-        timm_names (Sequence[str]): timm's names of models.
-        published (str | None): File of published results, whose configs are measured as well.
-        work_dirs (str | None): Folder to look for `metrics.json` files in; by default `work_dirs`,
+        configs: Config files, and folders of them.
+        timm_names: timm's names of models.
+        published: File of published results, whose configs are measured as well.
+        work_dirs: Folder to look for `metrics.json` files in; by default `work_dirs`,
             if it is there.
-        out (str): Folder for the results.
-        size (tuple[int, int] | None): Height and width in pixels; by default each model's own.
-        device (str | None): 'cpu' or 'cuda'; by default the CPU, and CUDA as well where there is a
+        out: Folder for the results.
+        size: Height and width in pixels; by default each model's own.
+        device: 'cpu' or 'cuda'; by default the CPU, and CUDA as well where there is a
             GPU.
-        max_batch_seconds (float): A batch that would take longer is halved until it takes less.
-        speed (bool): Whether to measure speed.
-        max_minutes (float): No further round of speed begins that would end after this time.
-        plot (str | None): 'metric' or 'throughput'; by default the metric where there is one.
+        max_batch_seconds: A batch that would take longer is halved until it takes less.
+        speed: Whether to measure speed.
+        max_minutes: No further round of speed begins that would end after this time.
+        plot: 'metric' or 'throughput'; by default the metric where there is one.
 
     Returns:
-        str: The report in Markdown.
+        The report in Markdown.
 
     Raises:
         InputError: If something given is wrong, before anything is measured; or afterwards, if some
@@ -131,13 +131,13 @@ def run_throughput(
     """Times networks in turn.
 
     Args:
-        names (Sequence[str]): Config files, or timm's names of models.
-        size (tuple[int, int] | None): Height and width in pixels; by default each model's own.
-        options (SpeedOptions): What to measure, and on which device.
-        max_minutes (float): Time for the rounds; there is one in any case.
+        names: Config files, or timm's names of models.
+        size: Height and width in pixels; by default each model's own.
+        options: What to measure, and on which device.
+        max_minutes: Time for the rounds; there is one in any case.
 
     Returns:
-        str: The report in Markdown.
+        The report in Markdown.
 
     Raises:
         InputError: If something given is wrong, or one of the networks does not run.

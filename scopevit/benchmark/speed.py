@@ -92,18 +92,18 @@ def measure_speed(
     preceded by one that is not timed; of longer ones the first touch of the memory is a small part.
 
     Args:
-        networks (Sequence[Network]): Networks; they move to the device.
-        options (SpeedOptions): What to measure.
-        deadline (float): Time of the clock at which the rounds should have ended.
-        estimates (Sequence[float] | None): Seconds that a run of one image took before, if known.
+        networks: Networks; they move to the device.
+        options: What to measure.
+        deadline: Time of the clock at which the rounds should have ended.
+        estimates: Seconds that a run of one image took before, if known.
             A shorter one than `TRUSTED_SECONDS` is not trusted, but measured again.
-        clock (Callable): Returns a time in seconds.
-        log (Callable): Takes a line about the progress, once a round.
-        failed (Callable): Takes a network that does not run, or does not compile, and why. The
+        clock: Returns a time in seconds.
+        log: Takes a line about the progress, once a round.
+        failed: Takes a network that does not run, or does not compile, and why. The
             others go on unless this raises, as it does by default.
 
     Returns:
-        list[dict[int, Timing]]: Timings of each network by the batch size asked for, none of one
+        Timings of each network by the batch size asked for, none of one
         that failed. Where several of these sizes became the same, so are their timings.
 
     Raises:
@@ -149,10 +149,10 @@ class Forward:
     """Forward passes of a network.
 
     Args:
-        network (Network): Network; it moves to the device.
-        options (SpeedOptions): How to run it.
-        clock (Callable): Returns a time in seconds.
-        estimate (float): Seconds that a run of one image took before, 0 if unknown.
+        network: Network; it moves to the device.
+        options: How to run it.
+        clock: Returns a time in seconds.
+        estimate: Seconds that a run of one image took before, 0 if unknown.
     """
 
     def __init__(

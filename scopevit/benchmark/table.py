@@ -46,9 +46,9 @@ def measured_columns(batch_sizes: Sequence[int], devices: Sequence[str]) -> list
     """Returns the titles of `measured_cells`.
 
     Args:
-        batch_sizes (Sequence[int]): That of the latency, ..., that of the throughput; empty where
+        batch_sizes: That of the latency, ..., that of the throughput; empty where
             the speed was left out.
-        devices (Sequence[str]): Where memory and speed were measured.
+        devices: Where memory and speed were measured.
     """
     columns = ['peak memory (MiB)']
     if batch_sizes:
@@ -166,8 +166,8 @@ def metric_points(rows: Sequence[Row], published: Sequence[Published]) -> list[P
     """Returns the points of the metrics against multiply-adds, a panel for each task.
 
     Args:
-        rows (Sequence[Row]): What was measured; those that did not run have no place.
-        published (Sequence[Published]): Published top-1, drawn hollow where none was measured.
+        rows: What was measured; those that did not run have no place.
+        published: Published top-1, drawn hollow where none was measured.
     """
     rows = [row for row in rows if row.scores and row.multiply_adds]
     points = [
@@ -196,9 +196,9 @@ def throughput_points(rows: Sequence[Row], batch_size: int, devices: Sequence[st
     are one point with the shortest of their names.
 
     Args:
-        rows (Sequence[Row]): What was measured.
-        batch_size (int): Batch size asked for.
-        devices (Sequence[str]): Where it was measured.
+        rows: What was measured.
+        batch_size: Batch size asked for.
+        devices: Where it was measured.
     """
     points = []
     for device in devices:

@@ -71,9 +71,9 @@ def measure_recipes(
     Sizes of one method follow each other, the smallest first.
 
     Args:
-        paths (Iterable[Path]): Config files.
-        scores (dict[str, list[Score]]): Metrics by the stem of a config.
-        known (dict[str, Complexity]): What was counted before, by the key of a network; added to.
+        paths: Config files.
+        scores: Metrics by the stem of a config.
+        known: What was counted before, by the key of a network; added to.
     """
     recipes = []
     for path in paths:
@@ -95,12 +95,12 @@ def describe_zoo(root: Path, work_dirs: Path | None = None) -> dict[Path, str]:
     """Makes the texts that hold measured numbers: READMEs, metafiles and model-index.yml.
 
     Args:
-        root (Path): Repository.
-        work_dirs (Path | None): Folder of `metrics.json` files; metrics that the metafiles hold
+        root: Repository.
+        work_dirs: Folder of `metrics.json` files; metrics that the metafiles hold
             stay where it has no newer ones.
 
     Returns:
-        dict[Path, str]: Contents by file.
+        Contents by file.
     """
     found = find_scores(work_dirs) if work_dirs else {}
     # As they are read from a metafile another time, so that all texts agree.

@@ -41,6 +41,6 @@ def load_from_safetensors(
         map_location: Not used: the tensors stay on the CPU until they are copied to a model.
 
     Returns:
-        dict: The tensors by name, under ``state_dict``.
+        The tensors by name, under ``state_dict``.
     """
     return {'state_dict': load_file(Path(filename).expanduser())}

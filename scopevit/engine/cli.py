@@ -65,11 +65,11 @@ def run_tool(tool: Callable[[list[str] | None], None], argv: list[str] | None = 
     """Runs a tool; prints bad input as one line and everything else as Python does.
 
     Args:
-        tool (Callable): Parses the arguments and does the work.
-        argv (list[str] | None): Arguments; those of the process by default.
+        tool: Parses the arguments and does the work.
+        argv: Arguments; those of the process by default.
 
     Returns:
-        int: Exit code of the process: 0, or 1 for bad input.
+        Exit code of the process: 0, or 1 for bad input.
     """
     try:
         tool(argv)

@@ -21,9 +21,9 @@ def load_config(
     """Reads a config file and changes what the command line says.
 
     Args:
-        path (str | Path): Config file.
-        options (dict | None): Values by dotted key, as in `--cfg-options`.
-        work_dir (str | None): Folder for results; by default that of the config, or
+        path: Config file.
+        options: Values by dotted key, as in `--cfg-options`.
+        work_dir: Folder for results; by default that of the config, or
             `work_dirs/<stem of the config>`.
 
     Raises:
@@ -134,9 +134,9 @@ def enable_tta(cfg: Config, library: Library) -> None:
     """Wraps the model and replaces the test pipelines by those of test time augmentation.
 
     Args:
-        cfg (Config): Config; its `tta_model` and `tta_pipeline` count where it has them. Otherwise
+        cfg: Config; its `tta_model` and `tta_pipeline` count where it has them. Otherwise
             they are the library's model and the test pipeline, with images as they are and flipped.
-        library (Library): Library of the config.
+        library: Library of the config.
 
     Raises:
         InputError: If the library cannot average what the model predicts, or there is no pipeline

@@ -16,9 +16,9 @@ def check_dataset_files(cfg: dict, key: str, scope: str) -> None:
     """Checks that the files a data set names are there, and that its classes are those of its file.
 
     Args:
-        cfg (dict): Config of a data set, perhaps a wrapper of others.
-        key (str): Where it is in the config, for messages.
-        scope (str): Library whose data set types are meant.
+        cfg: Config of a data set, perhaps a wrapper of others.
+        key: Where it is in the config, for messages.
+        scope: Library whose data set types are meant.
 
     Raises:
         InputError: If a file or folder is missing, an annotation file is not JSON, or its
@@ -142,9 +142,9 @@ def check_dataset(dataset: object, model: nn.Module, key: str) -> None:
     """Checks that a loaded data set fits the model, and lets loading errors name their file.
 
     Args:
-        dataset (object): Data set as the library built it; its pipeline is changed in place.
-        model (nn.Module): Model without wrappers.
-        key (str): Where it is in the config, for messages.
+        dataset: Data set as the library built it; its pipeline is changed in place.
+        model: Model without wrappers.
+        key: Where it is in the config, for messages.
 
     Raises:
         InputError: If the number of classes or keypoints differs from a head's, or a label is out
@@ -239,10 +239,10 @@ class CheckedLoading:
     """A loading transform whose errors name the file, and whose label maps are checked.
 
     Args:
-        transform (object): Transform that reads an image or annotations.
-        num_classes (int | None): Labels of a map must be below, where given. The libraries count
+        transform: Transform that reads an image or annotations.
+        num_classes: Labels of a map must be below, where given. The libraries count
             higher ones as nothing when they evaluate.
-        ignore_index (int | None): The label that may be higher.
+        ignore_index: The label that may be higher.
     """
 
     def __init__(

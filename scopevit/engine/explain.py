@@ -16,7 +16,7 @@ def input_errors(source: str) -> Iterator[None]:
     """Turns the errors that `explain` knows into `InputError`; the others pass as they are.
 
     Args:
-        source (str): The config, for messages.
+        source: The config, for messages.
     """
     try:
         yield
@@ -35,8 +35,8 @@ def explain(error: Exception, source: str) -> str | None:
     """Returns a line for an error that bad input causes, None for any other.
 
     Args:
-        error (Exception): What was raised while a config was built or run.
-        source (str): The config, for messages.
+        error: What was raised while a config was built or run.
+        source: The config, for messages.
     """
     message = str(error.args[0] if error.args else error)
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]

@@ -83,7 +83,7 @@ def find_library(scope: str | None) -> Library:
     """Returns the library of a config's `default_scope`, all of its modules registered.
 
     Args:
-        scope (str | None): `default_scope` of the config.
+        scope: `default_scope` of the config.
 
     Raises:
         InputError: If the scope is none of ours, or its library is not installed.

@@ -12,10 +12,10 @@ def build_model(cfg: Config) -> nn.Module:
     """Builds the model of a config for one process, which has BN where the config has SyncBN.
 
     Args:
-        cfg (Config): Config with `model`, and perhaps a `data_preprocessor` beside it.
+        cfg: Config with `model`, and perhaps a `data_preprocessor` beside it.
 
     Returns:
-        nn.Module: The model, on the CPU, in training mode, with random weights.
+        The model, on the CPU, in training mode, with random weights.
     """
     library = find_library(cfg.get('default_scope'))
     model = dict(cfg.model)

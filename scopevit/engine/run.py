@@ -65,16 +65,16 @@ def train(
     """Trains the model of a config, by the library of its `default_scope`.
 
     Args:
-        config (str | Path): Config file.
-        work_dir (str | None): Folder for checkpoints and logs; by default that of the config, or
+        config: Config file.
+        work_dir: Folder for checkpoints and logs; by default that of the config, or
             `work_dirs/<stem of the config>`.
-        resume (str | None): Checkpoint to go on from, or 'auto' for the last one in the work dir,
+        resume: Checkpoint to go on from, or 'auto' for the last one in the work dir,
             where there is one.
-        amp (bool): Whether to train in mixed precision.
-        auto_scale_lr (bool): Whether to scale the learning rate to the batch size.
-        validate (bool): Whether to validate while training.
-        cfg_options (dict | None): Values for the config by dotted key.
-        launcher (str): 'none', or what started the processes: 'pytorch', 'slurm' or 'mpi'.
+        amp: Whether to train in mixed precision.
+        auto_scale_lr: Whether to scale the learning rate to the batch size.
+        validate: Whether to validate while training.
+        cfg_options: Values for the config by dotted key.
+        launcher: 'none', or what started the processes: 'pytorch', 'slurm' or 'mpi'.
 
     Raises:
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
@@ -122,20 +122,20 @@ def test(
     """Tests a checkpoint and writes `metrics.json` to the work dir.
 
     Args:
-        config (str | Path): Config file.
-        checkpoint (str | Path): Checkpoint file; its weights must be those of the model, no more
+        config: Config file.
+        checkpoint: Checkpoint file; its weights must be those of the model, no more
             and no less.
-        work_dir (str | None): Folder for results, as in `train`.
-        out (str | None): Pickle file for the predictions.
-        show (bool): Whether to show every prediction in a window.
-        show_dir (str | None): Folder for an image of every prediction.
-        tta (bool): Whether to average over the augmentations of `tta_pipeline`, by default over
+        work_dir: Folder for results, as in `train`.
+        out: Pickle file for the predictions.
+        show: Whether to show every prediction in a window.
+        show_dir: Folder for an image of every prediction.
+        tta: Whether to average over the augmentations of `tta_pipeline`, by default over
             images as they are and flipped.
-        cfg_options (dict | None): Values for the config by dotted key.
-        launcher (str): As in `train`.
+        cfg_options: Values for the config by dotted key.
+        launcher: As in `train`.
 
     Returns:
-        dict: Metrics by name.
+        Metrics by name.
 
     Raises:
         InputError: If something given is wrong; an earlier `metrics.json` has not changed then.

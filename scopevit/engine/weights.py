@@ -41,9 +41,9 @@ def check_model_weights(model: nn.Module, path: str | Path, only_backbone: bool 
     """Checks that a checkpoint fits a model.
 
     Args:
-        model (nn.Module): Model without wrappers.
-        path (str | Path): Checkpoint file.
-        only_backbone (bool): Whether differences outside of the backbone, as those of a head with
+        model: Model without wrappers.
+        path: Checkpoint file.
+        only_backbone: Whether differences outside of the backbone, as those of a head with
             other classes, are a warning.
 
     Raises:

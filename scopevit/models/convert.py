@@ -68,12 +68,12 @@ def convert_state_dict(
     """Renames the authors' tensors and proves that they are one of the three sizes.
 
     Args:
-        state_dict (Mapping[str, Tensor]): Weights by the authors' names, with or without a leading
+        state_dict: Weights by the authors' names, with or without a leading
             `backbone.`.
-        backbone_only (bool): Whether to drop the classifier.
+        backbone_only: Whether to drop the classifier.
 
     Returns:
-        tuple[dict[str, Tensor], str]: Weights by the names of mmpretrain's `ImageClassifier`
+        Weights by the names of mmpretrain's `ImageClassifier`
         (`backbone.` and `head.fc.`), and the size found: 'xtiny', 'tiny' or 'small'.
 
     Raises:
@@ -115,15 +115,15 @@ def convert_checkpoint(
     """Converts a checkpoint file of the authors' release; writes `dst` whole or not at all.
 
     Args:
-        src (str | Path): Their file: weights bare, or under `state_dict`, `state_dict_ema` or
+        src: Their file: weights bare, or under `state_dict`, `state_dict_ema` or
             `model`, perhaps with a `module.` or `backbone.` prefix.
-        dst (str | Path): File to write, for
+        dst: File to write, for
             `init_cfg=dict(type='Pretrained', checkpoint=dst, prefix='backbone.')`.
-        backbone_only (bool): Whether to drop the classifier.
-        ema (bool): Whether to take the moving average of the weights where `src` has both.
+        backbone_only: Whether to drop the classifier.
+        ema: Whether to take the moving average of the weights where `src` has both.
 
     Returns:
-        str: The size found: 'xtiny', 'tiny' or 'small'.
+        The size found: 'xtiny', 'tiny' or 'small'.
 
     Raises:
         InputError: If `src` cannot be read or is no such checkpoint.

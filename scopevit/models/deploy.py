@@ -16,11 +16,11 @@ def fold_batch_norm(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Mod
     """Folds a batch norm into the convolution right before it.
 
     Args:
-        conv (nn.Conv2d): Convolution, in eval mode.
-        norm (nn.Module): Its norm, in eval mode.
+        conv: Convolution, in eval mode.
+        norm: Its norm, in eval mode.
 
     Returns:
-        tuple[nn.Conv2d, nn.Module]: A convolution that does the work of both and an identity; both
+        A convolution that does the work of both and an identity; both
         as they were where the norm depends on its input (group norm, or a batch norm that tracks
         no statistics).
     """

@@ -77,12 +77,12 @@ def part_size(size: int, numel: int, x: Tensor) -> int:
     """Returns how many entries of an axis to work on at a time.
 
     Args:
-        size (int): Size of the axis.
-        numel (int): Numbers of the widest map that is made of one entry of the axis.
-        x (Tensor): What the maps are made of.
+        size: Size of the axis.
+        numel: Numbers of the widest map that is made of one entry of the axis.
+        x: What the maps are made of.
 
     Returns:
-        int: On a CPU as many as make `PART_NUMEL` numbers; elsewhere, and where a compiler does not
+        On a CPU as many as make `PART_NUMEL` numbers; elsewhere, and where a compiler does not
         know the sizes, all.
     """
     if x.device.type != 'cpu':
@@ -170,11 +170,11 @@ class MultiScaleSelfAttention(nn.Module):
     depth-wise convolution of its own kernel before it becomes keys and values.
 
     Args:
-        dims (int): Channels C.
-        num_heads (int): Heads; C is a multiple of it.
-        kv_stride (int): Stride of the key/value convolutions.
-        head_split (Sequence[int]): Large, medium and small heads, `num_heads` in all.
-        norm_cfg (dict): Norm of the position encoding.
+        dims: Channels C.
+        num_heads: Heads; C is a multiple of it.
+        kv_stride: Stride of the key/value convolutions.
+        head_split: Large, medium and small heads, `num_heads` in all.
+        norm_cfg: Norm of the position encoding.
     """
 
     def __init__(
@@ -211,10 +211,10 @@ class MultiScaleSelfAttention(nn.Module):
         """Attends over the whole map.
 
         Args:
-            x (Tensor): Tokens, (B, H, W, C).
+            x: Tokens, (B, H, W, C).
 
         Returns:
-            Tensor: Tokens, (B, H, W, C).
+            Tokens, (B, H, W, C).
         """
         batch, height, width, dims = x.shape
         x = self.position_encoding(x.permute(0, 3, 1, 2))  # (B, H, W, C) -> (B, C, H, W)
@@ -268,11 +268,11 @@ class RelativePositionBias(nn.Module):
         """Makes the biases of kinds of groups.
 
         Args:
-            kinds (Sequence[tuple[int, int]]): Rows and columns of each kind.
-            dtype (torch.dtype): Type of the biases.
+            kinds: Rows and columns of each kind.
+            dtype: Type of the biases.
 
         Returns:
-            list[Tensor]: (heads, S, S) of each kind, with S = rows * columns slots; queries before
+            (heads, S, S) of each kind, with S = rows * columns slots; queries before
             keys.
         """
         weights = list(self.parameters()) or [self.constant]
@@ -330,8 +330,8 @@ class BiasCache:
     """The biases that came of some weights.
 
     Args:
-        weights (Sequence[Tensor]): What the bias was made of.
-        full (Tensor): Bias of a full group, (heads, G, G, G, G).
+        weights: What the bias was made of.
+        full: Bias of a full group, (heads, G, G, G, G).
     """
 
     def __init__(self, weights: Sequence[Tensor], full: Tensor) -> None:
@@ -368,11 +368,11 @@ def dilated_spans(size: int, grid_size: int) -> tuple[int, list[tuple[slice, int
     one position more than the others, so that there are at most two kinds of group.
 
     Args:
-        size (int): Positions along the side.
-        grid_size (int): The most positions that a group may hold.
+        size: Positions along the side.
+        grid_size: The most positions that a group may hold.
 
     Returns:
-        tuple[int, list[tuple[slice, int]]]: The dilation, and for each kind of group which groups
+        The dilation, and for each kind of group which groups
         are of the kind and how many positions each of them holds.
     """
     dilation = -(-size // grid_size)  # rounded up
@@ -388,9 +388,9 @@ class GlobalScaleDilatedAttention(nn.Module):
     """GSDA: attention inside groups of tokens that lie a dilation apart, over the whole map.
 
     Args:
-        dims (int): Channels C.
-        num_heads (int): Heads; C is a multiple of it.
-        grid_size (int): The most tokens that a group holds along a side.
+        dims: Channels C.
+        num_heads: Heads; C is a multiple of it.
+        grid_size: The most tokens that a group holds along a side.
     """
 
     def __init__(self, dims: int, num_heads: int, grid_size: int) -> None:
@@ -405,10 +405,10 @@ class GlobalScaleDilatedAttention(nn.Module):
         """Attends within the dilated groups.
 
         Args:
-            x (Tensor): Tokens, (B, H, W, C), of any H and W.
+            x: Tokens, (B, H, W, C), of any H and W.
 
         Returns:
-            Tensor: Tokens, (B, H, W, C).
+            Tokens, (B, H, W, C).
         """
         batch, height, width, dims = x.shape
         if torch.compiler.is_compiling() and not (is_known(height) and is_known(width)):
@@ -444,11 +444,11 @@ class GlobalScaleDilatedAttention(nn.Module):
         """Attends inside each group.
 
         Args:
-            x (Tensor): Tokens by group, (B, gy, gx, rows, columns, C).
-            bias (Tensor): Bias of the logits, (heads, S, S) with S = rows * columns.
+            x: Tokens by group, (B, gy, gx, rows, columns, C).
+            bias: Bias of the logits, (heads, S, S) with S = rows * columns.
 
         Returns:
-            Tensor: The same shape.
+            The same shape.
         """
         groups = x.reshape(-1, *x.shape[-3:])  # (B', rows, columns, C)
         size = part_size(len(groups), bias.shape[-1] * self.qkv.out_features, x)
@@ -478,10 +478,10 @@ class GlobalScaleDilatedAttention(nn.Module):
         large. Here all groups are full, and their missing slots are masked.
 
         Args:
-            x (Tensor): Tokens, (B, H, W, C).
+            x: Tokens, (B, H, W, C).
 
         Returns:
-            Tensor: Tokens, (B, H, W, C).
+            Tokens, (B, H, W, C).
         """
         batch, height, width, dims = x.shape
         grid, heads = self.grid_size, self.num_heads
@@ -538,11 +538,11 @@ class TransformerLayer(nn.Module):
     """Pre-norm attention and MLP, each with LayerScale and stochastic depth.
 
     Args:
-        attn (nn.Module): Attention on (B, H, W, C).
-        dims (int): Channels C.
-        mlp_ratio (float): Width of the MLP over C.
-        drop_path_rate (float): Chance that a sample skips a branch, in training.
-        layer_scale_init_value (float): Start of the LayerScale vectors; 0 for none.
+        attn: Attention on (B, H, W, C).
+        dims: Channels C.
+        mlp_ratio: Width of the MLP over C.
+        drop_path_rate: Chance that a sample skips a branch, in training.
+        layer_scale_init_value: Start of the LayerScale vectors; 0 for none.
     """
 
     def __init__(
@@ -587,9 +587,9 @@ class ScopeViTBlock(nn.Module):
     """An MSSA layer and a GSDA layer, (B, H, W, C) to (B, H, W, C).
 
     Args:
-        mssa (TransformerLayer): Layer around `MultiScaleSelfAttention`.
-        gsda (TransformerLayer): Layer around `GlobalScaleDilatedAttention`.
-        with_cp (bool): Whether to recompute activations in the backward pass.
+        mssa: Layer around `MultiScaleSelfAttention`.
+        gsda: Layer around `GlobalScaleDilatedAttention`.
+        with_cp: Whether to recompute activations in the backward pass.
     """
 
     def __init__(
@@ -700,27 +700,27 @@ class ScopeViT(BaseModule):
     18.162 M parameters (the paper says 7.4 M of tiny).
 
     Args:
-        arch (str | dict): 'xtiny', 'tiny', 'small' (or 'xt', 't', 's'), or a dict with the keys
+        arch: 'xtiny', 'tiny', 'small' (or 'xt', 't', 's'), or a dict with the keys
             of :data:`ARCHS`' rows: `embed_dims`, `depths`, `num_heads`, `kv_strides`,
             `head_splits` (four entries each) and `grid_size`. Defaults to 'tiny'.
-        in_channels (int): Channels of the image. Defaults to 3.
-        out_indices (int | Sequence[int]): Stages whose maps are returned, 0 to 3, or -4 to -1
+        in_channels: Channels of the image. Defaults to 3.
+        out_indices: Stages whose maps are returned, 0 to 3, or -4 to -1
             counted from the last. Stages behind the last of them are not built. Defaults to all.
-        drop_path_rate (float): Stochastic depth of the last block; the rates rise linearly from
+        drop_path_rate: Stochastic depth of the last block; the rates rise linearly from
             0 at the first. Defaults to 0.
-        mlp_ratio (float): Width of the MLPs over the channels. Defaults to 4.
-        norm_cfg (dict): Norm after convolutions and stages: BN, SyncBN or GN (with
+        mlp_ratio: Width of the MLPs over the channels. Defaults to 4.
+        norm_cfg: Norm after convolutions and stages: BN, SyncBN or GN (with
             `num_groups`). Defaults to `dict(type='BN')`.
-        layer_scale_init_value (float): Start of the LayerScale vectors; 0 leaves them out.
+        layer_scale_init_value: Start of the LayerScale vectors; 0 leaves them out.
             Defaults to 1e-6.
-        frozen_stages (int): How many of the first stages are kept as they are, in eval mode and
+        frozen_stages: How many of the first stages are kept as they are, in eval mode and
             without gradient; -1 or 0 for none. Defaults to -1.
-        norm_eval (bool): Keep batch norms in eval mode while training. Defaults to False.
-        with_cp (bool): Activation checkpointing: the layers' activations are computed again in
+        norm_eval: Keep batch norms in eval mode while training. Defaults to False.
+        with_cp: Activation checkpointing: the layers' activations are computed again in
             the backward pass, with the same result and less memory. Defaults to False.
-        deploy (bool): Build the form that `switch_to_deploy` makes, for inference and for weights
+        deploy: Build the form that `switch_to_deploy` makes, for inference and for weights
             saved in that form. Defaults to False.
-        init_cfg (dict | list[dict], optional): MMEngine's initialisation, e.g.
+        init_cfg: MMEngine's initialisation, e.g.
             `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`. By default the
             authors': see :func:`init_layer`.
 
@@ -832,7 +832,7 @@ class ScopeViT(BaseModule):
         them could take them up exactly, and so do group norms. A second call changes nothing.
 
         Args:
-            test_cfg (dict, optional): What MMPose hands to every part of its estimators here;
+            test_cfg: What MMPose hands to every part of its estimators here;
                 nothing in the backbone depends on it.
 
         Raises:
@@ -873,10 +873,10 @@ class ScopeViT(BaseModule):
         """Computes the maps of the stages in `out_indices`.
 
         Args:
-            x (Tensor): Images, (B, in_channels, H, W); H and W are at least 32, of any size.
+            x: Images, (B, in_channels, H, W); H and W are at least 32, of any size.
 
         Returns:
-            tuple[Tensor, ...]: Maps (B, C, ceil(H / s), ceil(W / s)) at strides s = 4, 8, 16, 32.
+            Maps (B, C, ceil(H / s), ceil(W / s)) at strides s = 4, 8, 16, 32.
         """
         if min(x.shape[-2:]) < MIN_INPUT_SIZE:
             raise ValueError(

@@ -80,7 +80,7 @@ class Processes:
     """Runs commands, several at a time from as many threads, and can end them all.
 
     Args:
-        threads (int): Threads for each.
+        threads: Threads for each.
     """
 
     def __init__(self, threads: int) -> None:

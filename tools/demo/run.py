@@ -118,7 +118,7 @@ class Progress:
     """Says how far a task is and how long the rest will take, on one line.
 
     Args:
-        tasks (list[Task]): What is still to be done, in order.
+        tasks: What is still to be done, in order.
     """
 
     def __init__(self, tasks: list[Task]) -> None:
