@@ -40,7 +40,8 @@ from scopevit.benchmark.run import log, make_folder
 from scopevit.benchmark.speed import quartiles, synchronize
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
-from scopevit.models.scopevit import MIN_INPUT_SIZE, resolve_arch
+from scopevit.models.checks import MIN_IMAGE_SIZE
+from scopevit.models.sizes import resolve_arch
 
 PEERS = 'peers'
 FASTEST = 'deployed+compiled'
@@ -143,8 +144,8 @@ def parse_case(name: str) -> tuple[str, tuple[int, int], int]:
         )
     mode, height, width, batch_size = match.groups()
     size = int(height), int(width)
-    if min(size) < MIN_INPUT_SIZE:
-        raise InputError(f'--cases: {name}: a side must be {MIN_INPUT_SIZE} pixels or more')
+    if min(size) < MIN_IMAGE_SIZE:
+        raise InputError(f'--cases: {name}: a side must be {MIN_IMAGE_SIZE} pixels or more')
     return mode, size, int(batch_size)
 
 

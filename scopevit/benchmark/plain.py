@@ -14,12 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scopevit.models.scopevit import (
-    KERNEL_SIZES,
-    REL_POS_DROPOUT,
-    REL_POS_HIDDEN_DIMS,
-    resolve_arch,
-)
+from scopevit.models.position_bias import DROPOUT, HIDDEN_DIMS
+from scopevit.models.sizes import KERNEL_SIZES, resolve_arch
 
 
 def to_tokens(x: Tensor) -> Tensor:
@@ -104,10 +100,10 @@ class PlainRelPos(nn.Module):
 
     def __init__(self, heads: int, grid_size: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(2, REL_POS_HIDDEN_DIMS)
+        self.fc1 = nn.Linear(2, HIDDEN_DIMS)
         self.act = nn.ReLU()
-        self.drop = nn.Dropout(REL_POS_DROPOUT)
-        self.fc2 = nn.Linear(REL_POS_HIDDEN_DIMS, heads)
+        self.drop = nn.Dropout(DROPOUT)
+        self.fc2 = nn.Linear(HIDDEN_DIMS, heads)
         side = torch.arange(1.0 - grid_size, grid_size)
         offsets = torch.stack(torch.meshgrid(side, side, indexing='ij'), dim=-1)
         # (2G - 1, 2G - 1, 2) -> ((2G - 1)^2, 2)

@@ -1,3 +1,4 @@
-from .scopevit import ARCHS, ScopeViT
+from .scopevit import ScopeViT
+from .sizes import ARCHS
 
 __all__ = ['ARCHS', 'ScopeViT']

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from scopevit.checkpoint import read_checkpoint, strip_prefix, unwrap_state_dict
 from scopevit.errors import InputError
 from scopevit.files import replacing
-from scopevit.models.scopevit import ARCHS, ScopeViT
+from scopevit.models.scopevit import ScopeViT
+from scopevit.models.sizes import ARCHS
 
 # What is named differently within a layer: ours, the authors'.
 LAYER_NAMES = {

@@ -1,36 +1,65 @@
-"""Folding of layers that are constant at inference into the layers beside them."""
+"""The form for inference: batch norms folded into the convolutions before them."""
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Iterable
+from itertools import pairwise
+
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fuse_conv_bn_eval
 
+# Tensors that only one form of the backbone has, by how their names end.
+TRAINED = '.position_encoding.norm1.running_mean'
+DEPLOYED = '.position_encoding.expand.bias'
+BEFORE_0_1 = '.rel_pos.constant'
 
-def is_pointwise(norm: nn.Module) -> bool:
-    """Whether a norm treats every pixel alike: a batch norm by its running statistics, or none."""
-    is_fixed = isinstance(norm, _BatchNorm) and not norm.training and norm.running_mean is not None
-    return is_fixed or isinstance(norm, nn.Identity)
+
+def fold_batch_norms(model: nn.Module) -> None:
+    """Folds every batch norm that follows a convolution into it, in place.
+
+    In this network, a norm that is registered right after a convolution is all that reads its
+    output. Norms that depend on their input (group norms, batch norms that track no statistics)
+    stay, and so do those of the stages: before them there is a sum, and the convolution that
+    follows pads with zeros, to which the norm's shift would have to be added at the border.
+
+    Raises:
+        RuntimeError: In training mode.
+    """
+    if any(module.training for module in model.modules()):
+        raise RuntimeError(
+            'switch_to_deploy() needs a ScopeViT in eval mode; call eval() before it'
+        )
+    for parent in list(model.modules()):
+        for (name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
+            if not isinstance(conv, nn.Conv2d) or not isinstance(norm, _BatchNorm):
+                continue
+            if norm.running_mean is not None:
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, norm_name, nn.Identity())
 
 
-def fold_batch_norm(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
-    """Folds a batch norm into the convolution right before it.
+def check_form(names: Iterable[str], deploy: bool) -> None:
+    """Checks that weights are of a backbone in the form of the one they are loaded into.
 
     Args:
-        conv: Convolution, in eval mode.
-        norm: Its norm, in eval mode.
+        names: Names of the weights.
+        deploy: Whether the backbone was switched to deploy.
 
-    Returns:
-        A convolution that does the work of both and an identity; both
-        as they were where the norm depends on its input (group norm, or a batch norm that tracks
-        no statistics).
+    Raises:
+        RuntimeError: If they are of the other form.
     """
-    if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
-        return conv, norm
-    return fuse_conv_bn_eval(conv, norm), nn.Identity()
-
-
-@torch.no_grad()
-def fold_scale(linear: nn.Linear, scale: Tensor) -> None:
-    """Multiplies the outputs (O,) of a linear layer by `scale` (O,), in its weights."""
-    linear.weight.mul_(scale[:, None])
-    linear.bias.mul_(scale)
+    names = list(names)
+    if any(name.endswith(BEFORE_0_1) for name in names):
+        raise RuntimeError(
+            'these weights are of a ScopeViT switched to deploy by a version that folded more than '
+            'batch norms; load the weights it was made of and call switch_to_deploy()'
+        )
+    if not deploy and any(name.endswith(DEPLOYED) for name in names):
+        raise RuntimeError(
+            'these weights are of a ScopeViT switched to deploy; build the backbone with '
+            'deploy=True to load them'
+        )
+    if deploy and any(name.endswith(TRAINED) for name in names):
+        raise RuntimeError(
+            'these weights are of a ScopeViT not switched to deploy; load them with '
+            'deploy=False and call switch_to_deploy() after it'
+        )

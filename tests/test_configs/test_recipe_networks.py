@@ -23,7 +23,8 @@ from mmseg.structures import SegDataSample
 from recipes import CONFIGS, OURS, RECIPES, ROOT, backbone_name, build, load, method, read
 from torch import nn
 
-from scopevit.models.scopevit import ARCHS, TransformerLayer
+from scopevit.models.scopevit import TransformerLayer
+from scopevit.models.sizes import ARCHS
 
 # Those with another schedule build the same model, says test_names.
 NETWORKS = [recipe for recipe in RECIPES if not re.search('-ema_|_ms-3x_', recipe)]

@@ -304,3 +304,39 @@ def test_mssa_copies_no_map_but_its_keys(stride, keys):
         attn(x)
     copied = [numel for name, numel in calls.calls if name in COPIES]
     assert copied == [2 * keys * 16]
+
+
+# What tools see inside ----------------------------------------------------------------------------
+
+
+def attend_by_hand(inputs):
+    """(G, heads, S, D) of queries, keys, values and bias; softmax written out."""
+    logits = inputs.queries @ inputs.keys.transpose(-1, -2) * inputs.queries.shape[-1] ** -0.5
+    return (logits + (0 if inputs.bias is None else inputs.bias)).softmax(-1) @ inputs.values
+
+
+@torch.no_grad()
+def test_inputs_of_mssa_are_what_it_computes_with():
+    attn = MultiScaleSelfAttention(16, 4, 2, (2, 1, 1), dict(type='BN')).double().eval()
+    x = torch.randn(2, 9, 12, 16, dtype=torch.float64)
+    (inputs,) = attn.inputs(x)
+    assert inputs.queries.shape == (2, 4, 9 * 12, 4)
+    assert inputs.keys.shape == inputs.values.shape == (2, 4, 5 * 6, 4)
+    assert attn.kernel_sizes == [7, 7, 5, 3]
+    out = attn.proj(attend_by_hand(inputs).transpose(1, 2).reshape(x.shape))
+    torch.testing.assert_close(out, attn(x))
+
+
+@pytest.mark.parametrize('size, kinds', [((8, 8), 1), ((10, 8), 2), ((10, 11), 4)])
+@torch.no_grad()
+def test_inputs_of_gsda_are_what_it_computes_with(attn, size, kinds):
+    attn, x = attn.double(), torch.randn(2, *size, DIMS, dtype=torch.float64)
+    out = torch.full((2, size[0] * size[1], DIMS), float('nan'), dtype=torch.float64)
+    inputs = attn.inputs(x)
+    assert len(inputs) == kinds
+    for kind in inputs:
+        groups_an_image = len(kind.tokens) // 2
+        mixed = attn.proj(attend_by_hand(kind).transpose(1, 2).flatten(2)[:, None])[:, 0]
+        for group, tokens, values in zip(range(len(mixed)), kind.tokens, mixed):
+            out[group // groups_an_image, tokens] = values
+    torch.testing.assert_close(out.reshape(x.shape), attn(x))  # every token, in one group

@@ -67,15 +67,18 @@ def test_outputs_stay_the_same(kwargs):
     assert_near(outputs(twin.float(), x), outputs(model.float(), x), 1e-5)
 
 
-def test_norms_scales_and_bias_are_gone():
-    model = deployed(trained())
+def test_batch_norms_are_gone_and_all_else_stays():
+    before, model = trained(), deployed(trained())
     assert sum(isinstance(m, _BatchNorm) for m in model.modules()) == 4  # those of the stages
-    names = [name for name, _ in model.named_parameters()]
-    assert not any('gamma' in name or 'rel_pos' in name for name in names)
     assert not any(p.requires_grad for p in model.parameters())
-    state_dict = model.state_dict()
-    assert state_dict['stages.1.blocks.0.gsda.attn.rel_pos.constant'].shape == (4, 64, 64)
-    assert state_dict['stages.0.blocks.0.mssa.attn.position_encoding.expand.bias'].shape == (32,)
+    old, new = before.state_dict(), model.state_dict()
+    assert new['stages.0.blocks.0.mssa.attn.position_encoding.expand.bias'].shape == (32,)
+    assert new['stages.0.patch_embed.0.weight'].shape == old['stages.0.patch_embed.0.weight'].shape
+    # 5 + 3 * 5 norms of 5 tensors are gone, and 3 * 5 convolutions have got a bias.
+    assert len(old) - len(new) == 5 * (5 + 3 * 5) - 3 * 5
+    kept = [name for name in new if 'gamma' in name or 'rel_pos' in name or '.norm.' in name]
+    assert len(kept) == 5 * 4 + 5 * 4 + 4 * 5
+    assert all(torch.equal(new[name], old[name]) for name in kept)
 
 
 def test_group_norms_and_untracked_batch_norms_stay():

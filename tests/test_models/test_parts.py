@@ -10,8 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from scopevit import ScopeViT
 from scopevit.benchmark.memory import PeakMemory
-from scopevit.models import scopevit
-from scopevit.models.scopevit import Mlp, TokenLinear
+from scopevit.models import cpu
+from scopevit.models.cpu import TokenLinear
+from scopevit.models.scopevit import Mlp
 
 
 def mini(**kwargs):
@@ -94,7 +95,7 @@ def test_parts_change_nothing(numel, shape, deploy, monkeypatch):
     if deploy:
         model.switch_to_deploy()
     expected = model(x)
-    monkeypatch.setattr(scopevit, 'PART_NUMEL', numel)
+    monkeypatch.setattr(cpu, 'PART_NUMEL', numel)
     assert_near(model(x), expected)
 
 
@@ -104,7 +105,7 @@ def test_parts_leave_gradients_and_statistics(with_cp, monkeypatch):
     twin = copy.deepcopy(model)
     x = torch.randn(2, 3, 72, 104, dtype=torch.float64)
     expected = gradients(model, x)
-    monkeypatch.setattr(scopevit, 'PART_NUMEL', 2**10)
+    monkeypatch.setattr(cpu, 'PART_NUMEL', 2**10)
     assert_near(gradients(twin, x), expected, 1e-9)
     for a, b in zip(twin.buffers(), model.buffers(), strict=True):
         torch.testing.assert_close(a, b)
@@ -117,7 +118,7 @@ def test_norms_that_see_the_whole_map_still_do(norm_cfg, monkeypatch):
     model = mini(norm_cfg=norm_cfg).train(norm_cfg['type'] == 'BN')
     twin, x = copy.deepcopy(model), torch.randn(2, 3, 64, 64)
     expected = model(x)
-    monkeypatch.setattr(scopevit, 'PART_NUMEL', 2**9)
+    monkeypatch.setattr(cpu, 'PART_NUMEL', 2**9)
     assert_near(twin(x), expected)
     for a, b in zip(twin.buffers(), model.buffers(), strict=True):
         torch.testing.assert_close(a, b)
@@ -129,7 +130,7 @@ def test_the_hidden_maps_are_never_whole(monkeypatch):
     x = x.contiguous(memory_format=torch.channels_last)
     sizes = []
     for numel in (2**20, 2**16):
-        monkeypatch.setattr(scopevit, 'PART_NUMEL', numel)
+        monkeypatch.setattr(cpu, 'PART_NUMEL', numel)
         with PeakMemory() as memory:
             stage(x)
         sizes.append(memory.largest_bytes)
@@ -143,14 +144,14 @@ def test_halos_are_counted_at_both_ends(monkeypatch):
     model, rows = mini().eval(), []
     encoding = model.stages[0].blocks[0].mssa.attn.position_encoding
     encoding.depthwise.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[2]))
-    monkeypatch.setattr(scopevit, 'PART_NUMEL', 6 * 16 * 32)  # rows of 16 tokens, 32 channels
+    monkeypatch.setattr(cpu, 'PART_NUMEL', 6 * 16 * 32)  # rows of 16 tokens, 32 channels
     model(torch.randn(1, 3, 64, 64))
     assert rows == [7, 8, 5]  # of 6, 6 and 4
 
 
 @torch.no_grad()
 def test_a_graph_of_unknown_sizes_has_no_parts(monkeypatch):
-    monkeypatch.setattr(scopevit, 'PART_NUMEL', 64)
+    monkeypatch.setattr(cpu, 'PART_NUMEL', 64)
     mlp, calls = Mlp(8, 32), []
 
     def backend(graph, inputs):

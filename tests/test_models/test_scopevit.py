@@ -15,12 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from scopevit import ScopeViT
-from scopevit.models.scopevit import (
-    GlobalScaleDilatedAttention,
-    MultiScaleSelfAttention,
-    RelativePositionBias,
-    dilated_spans,
-)
+from scopevit.models.groups import dilated_spans
+from scopevit.models.position_bias import RelativePositionBias
+from scopevit.models.scopevit import GlobalScaleDilatedAttention, MultiScaleSelfAttention
 
 
 def mini(**kwargs):

@@ -1,0 +1,144 @@
+"""The dilated groups of a map, of any size: how its tokens get there, and back.
+
+With dilation d, group i of a side of the map holds the positions i, i + d, i + 2d, ...; d is the
+smallest for which a group has at most `grid_size` of them. A group of the map is one of its rows'
+groups crossed with one of its columns'.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def dilated_spans(size: int, grid_size: int) -> tuple[int, list[tuple[slice, int]]]:
+    """Splits one side of a map into its dilated groups.
+
+    The first groups may hold one position more than the others, so that there are at most two
+    kinds of group.
+
+    Args:
+        size: Positions along the side.
+        grid_size: The most positions that a group may hold.
+
+    Returns:
+        The dilation, and for each kind of group which groups are of the kind and how many
+        positions each of them holds.
+    """
+    dilation = -(-size // grid_size)  # rounded up
+    slots = -(-size // dilation)
+    full = size - (slots - 1) * dilation  # groups that reach into the last, partial run
+    spans = [(slice(0, full), slots)]
+    if full < dilation:
+        spans.append((slice(full, dilation), slots - 1))
+    return dilation, spans
+
+
+class DilatedGroups:
+    """The groups of a map, kind by kind; those of a kind are equally large.
+
+    Args:
+        height: Rows of the map.
+        width: Columns of the map.
+        grid_size: The most rows, and columns, that a group may hold.
+
+    Attributes:
+        kinds: Rows and columns of the groups of each kind: of one kind where both sides of the map
+            are multiples of their dilation, else of up to four.
+    """
+
+    def __init__(self, height: int, width: int, grid_size: int) -> None:
+        self.height, self.width = height, width
+        self.dilation_y, spans_y = dilated_spans(height, grid_size)
+        self.dilation_x, spans_x = dilated_spans(width, grid_size)
+        self.spans = [(span_y, span_x) for span_y in spans_y for span_x in spans_x]
+        self.kinds = [(rows, columns) for (_, rows), (_, columns) in self.spans]
+        (rows, columns), *_ = self.kinds
+        self.by_run = (-1, rows, self.dilation_y, columns, self.dilation_x)
+
+    def split(self, x: Tensor) -> Iterator[Tensor]:
+        """Yields the groups of each kind in a map (B, H, W, C): (B, gy, gx, rows, columns, C)."""
+        if len(self.kinds) == 1:
+            # (B, H, W, C) -> (B, rows, gy, columns, gx, C) -> (B, gy, gx, rows, columns, C)
+            yield x.reshape(*self.by_run, x.shape[-1]).permute(0, 2, 4, 1, 3, 5)
+            return
+        for (span_y, _), (span_x, _) in self.spans:
+            # (B, H, W, C) -> (B, rows, columns, C, gy, gx) -> (B, gy, gx, rows, columns, C)
+            groups = x[:, span_y.start :, span_x.start :]
+            groups = groups.unfold(1, span_y.stop - span_y.start, self.dilation_y)
+            groups = groups.unfold(2, span_x.stop - span_x.start, self.dilation_x)
+            yield groups.permute(0, 4, 5, 1, 2, 3)
+
+    def merge(self, kinds: Iterator[Tensor]) -> Tensor:
+        """Makes a map (B, H, W, C) of the groups that `split` yields.
+
+        A kind is written into the map before the next is asked for, so that only one is alive.
+        """
+        if len(self.kinds) == 1:
+            groups = next(kinds)
+            # (B, gy, gx, rows, columns, C) -> (B, rows, gy, columns, gx, C) -> (B, H, W, C)
+            groups = groups.permute(0, 3, 1, 4, 2, 5)
+            return groups.reshape(len(groups), self.height, self.width, groups.shape[-1])
+        out: Tensor | None = None
+        for (span_y, rows), (span_x, columns) in self.spans:
+            groups = next(kinds)
+            if out is None:
+                # The slots that not all groups have stay unset, and are cut off below.
+                out = groups.new_empty(len(groups), *self.by_run[1:], groups.shape[-1])
+            # (B, gy, gx, rows, columns, C) -> (B, rows, gy, columns, gx, C)
+            out[:, :rows, span_y, :columns, span_x] = groups.permute(0, 3, 1, 4, 2, 5)
+            del groups
+        assert out is not None
+        # (B, rows, dy, columns, dx, C) -> (B, H', W', C) -> (B, H, W, C)
+        return out.flatten(3, 4).flatten(1, 2)[:, : self.height, : self.width]
+
+    def mask(self, bias: Tensor) -> Tensor:
+        """Returns the bias (heads, S, S) of a kind as it is: its groups have all their slots."""
+        return bias
+
+
+class PaddedGroups(DilatedGroups):
+    """All groups of a map as one kind, full; the slots that they miss are masked.
+
+    For a compiled graph for any size, which would ask anew at each of them which groups are how
+    large.
+    """
+
+    def __init__(self, height: int, width: int, grid_size: int) -> None:
+        self.height, self.width = height, width
+        self.dilation_y = (height + grid_size - 1) // grid_size  # rounded up
+        self.dilation_x = (width + grid_size - 1) // grid_size
+        self.kinds = [(grid_size, grid_size)]
+        self.padded_height = grid_size * self.dilation_y
+        self.padded_width = grid_size * self.dilation_x
+
+    def split(self, x: Tensor) -> Iterator[Tensor]:
+        """Yields (B, dy, dx, G, G, C) of a map (B, H, W, C), zeros where slots are missing."""
+        grid_size, _ = self.kinds[0]
+        x = F.pad(x, (0, 0, 0, self.padded_width - self.width, 0, self.padded_height - self.height))
+        # (B, H', W', C) -> (B, G, dy, G, dx, C) -> (B, dy, dx, G, G, C)
+        x = x.unflatten(2, (grid_size, self.dilation_x)).unflatten(1, (grid_size, self.dilation_y))
+        yield x.permute(0, 2, 4, 1, 3, 5)
+
+    def merge(self, kinds: Iterator[Tensor]) -> Tensor:
+        """Makes a map (B, H, W, C) of the groups that `split` yields."""
+        # (B, dy, dx, G, G, C) -> (B, G, dy, G, dx, C) -> (B, H', W', C) -> (B, H, W, C)
+        x = next(kinds).permute(0, 3, 1, 4, 2, 5)
+        x = x.reshape(len(x), self.padded_height, self.padded_width, x.shape[-1])
+        # Cloned: whether the cut is dense already depends on the sizes.
+        return x[:, : self.height, : self.width].clone(memory_format=torch.contiguous_format)
+
+    def mask(self, bias: Tensor) -> Tensor:
+        """Returns the bias (heads, S, S) with -inf at missing keys, (dy * dx * heads, S, S)."""
+        grid_size, _ = self.kinds[0]
+        # (dy, G) and (dx, G): whether the map has the position
+        rows = torch.arange(self.padded_height, device=bias.device).lt(self.height)
+        columns = torch.arange(self.padded_width, device=bias.device).lt(self.width)
+        rows = rows.reshape(grid_size, self.dilation_y).T
+        columns = columns.reshape(grid_size, self.dilation_x).T
+        # (dy, dx, G, G) -> (dy * dx, 1, 1, S)
+        exists = rows[:, None, :, None] & columns[None, :, None, :]
+        exists = exists.reshape(self.dilation_y * self.dilation_x, 1, 1, bias.shape[-1])
+        # (dy * dx, heads, S, S) -> (dy * dx * heads, S, S)
+        return bias.masked_fill(~exists, float('-inf')).flatten(0, 1)
