@@ -92,3 +92,12 @@ print(first == compat.acted[:len(first)], *compat.apply())
     assert acted.index('torch_load') < acted.index('safetensors')
     # Nobody compiled, asked for pictures or imported a library of a task.
     assert not {'compiled_training', 'mmpose_visualizer', 'mmpretrain_pooling'} & set(acted)
+
+
+def test_nobody_else_checks_a_version():
+    check = r'packaging|digit_version|version_info|__version__ *(?:[<>]|[!=]=)'
+    others = [
+        path for path in FOLDER.parent.rglob('*.py') if not {'compat', '.mim'} & {*path.parts}
+    ]
+    assert len(others) > 30
+    assert [path for path in others if re.search(check, path.read_text())] == []
