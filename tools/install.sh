@@ -52,7 +52,7 @@ PYTHON
 
 find_python() {
     local name
-    for name in python3 python3.13 python3.12 python3.11 python3.10; do
+    for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
         if is_new_enough "$name"; then
             echo "$name"
             return

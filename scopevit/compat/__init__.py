@@ -1,8 +1,9 @@
 """Every adaptation to newer torch, numpy or setuptools, or to a missing compiler, one file each.
 
-Each module says what fails without it, in which versions, and when it can be deleted; each finds
-out by itself whether it is needed and does nothing otherwise. Nothing outside this package
-checks a version. ``distributed`` alone is called by name, by the tools.
+Each shim says what fails without it, in which versions, what it does about it, and when it can be
+deleted. It finds out by itself whether it is needed and does nothing otherwise; where it acts, it
+records its name. `WRITTEN_FOR` names the libraries whose code it relies on, and their versions.
+Nothing outside this package checks a version.
 """
 
 from scopevit.compat import (
@@ -18,23 +19,39 @@ from scopevit.compat import (
     torch_load,
     xtcocotools,
 )
+from scopevit.compat._acted import acted
+
+__all__ = ['SHIMS', 'acted', 'apply']
+
+SHIMS = (
+    # Modules that are missing come first: a shim after them may import what imports these, as
+    # xtcocotools does to see whether it works, and mmpretrain where that library was imported.
+    pkg_resources,
+    find_loader,
+    mmcv_ext,
+    xtcocotools,
+    # The others change what is there, from the library that the rest builds on to the tasks'.
+    torch_load,
+    safetensors,
+    external_configs,
+    compiled_training,
+    mmpretrain,
+    mmpretrain_pooling,
+    mmpose_visualizer,
+)
 
 
-def apply() -> None:
+def apply() -> list[str]:
     """Applies what is needed; calling it again changes nothing.
 
     Imports none of OpenMMLab's libraries (of the others concerned, xtcocotools alone, to see if it
-    works), so it may come before or after ``import mmengine``, ``mmcv`` or ``mmdet``, but before
-    ``mmcv.ops``, ``mmdet.models`` or ``mmpose``.
+    works), so it may come before or after `import mmengine`, `mmcv` or `mmdet`, but before
+    `mmcv.ops`, `mmdet.models` or `mmpose`.
+
+    Returns:
+        The shims that have acted so far. Most act when a library is imported or asks for a module;
+        `acted` goes on to list them, in the order in which they do.
     """
-    pkg_resources.apply()
-    find_loader.apply()
-    torch_load.apply()
-    safetensors.apply()
-    external_configs.apply()
-    mmcv_ext.apply()
-    xtcocotools.apply()
-    mmpretrain.apply()
-    mmpretrain_pooling.apply()
-    mmpose_visualizer.apply()
-    compiled_training.apply()
+    for shim in SHIMS:
+        shim.apply()
+    return list(acted)

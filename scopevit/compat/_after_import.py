@@ -34,7 +34,7 @@ class _AfterImportFinder(MetaPathFinder):
         self._function = function
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: object = None
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname != self.fullname:
             return None

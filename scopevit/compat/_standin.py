@@ -1,9 +1,9 @@
 """Offer a module of ours under a library's name, where nobody else has that module.
 
-The finder sits at the end of ``sys.meta_path``: Python asks it only after every ordinary place
+The finder sits at the end of `sys.meta_path`: Python asks it only after every ordinary place
 has been searched, so a real module always wins, whenever it was installed, and nothing is
 imported before somebody asks for the name. The module is loaded from its file under the
-library's name; ``__spec__`` is then right and ``importlib.reload`` works.
+library's name; `__spec__` is then right and `importlib.reload` works.
 """
 
 import importlib.util
@@ -13,6 +13,8 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from scopevit.compat._acted import record
+
 STANDINS = Path(__file__).parent / 'standins'
 
 
@@ -20,9 +22,10 @@ class StandInFinder(MetaPathFinder):
     """Finds one module (or package) by its full name.
 
     Args:
-        fullname: The name the library imports, e.g. ``'mmcv._ext'``.
-        path: A file, or a folder with an ``__init__.py`` for a package. The submodules of a
-            package are found by Python itself.
+        fullname: The name the library imports, e.g. 'mmcv._ext'.
+        path: A file, or a folder with an `__init__.py` for a package, of the name of its shim,
+            which acts when the module is found. The submodules of a package are found by Python
+            itself.
     """
 
     def __init__(self, fullname: str, path: Path) -> None:
@@ -34,6 +37,7 @@ class StandInFinder(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname != self.fullname:
             return None
+        record(self.path.stem)
         if self.path.is_dir():
             return importlib.util.spec_from_file_location(
                 fullname,

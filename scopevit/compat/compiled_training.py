@@ -1,20 +1,26 @@
 """Keep torch.compile from tracing how MMEngine stores meta information.
 
-Symptom: training with ``compile=True`` sometimes ends in ``TorchRuntimeError: ... 'ndarray' object
-has no attribute '__deepcopy__'``, in ``BaseDataElement.set_metainfo``, most often in pose
+Symptom: training with `compile=True` sometimes ends in `TorchRuntimeError: ... 'ndarray' object
+has no attribute '__deepcopy__'`, in `BaseDataElement.set_metainfo`, most often in pose
 estimation, whose samples carry arrays of numpy: the compiler takes them for tensors.
 
 Versions: mmengine 0.10, which compiles the whole training step; seen with torch 2.14.
 
-Delete when: torch can trace ``copy.deepcopy`` of an array.
+Way out: set that method off from what is compiled, as soon as a runner compiles.
+
+Delete when: torch can trace `copy.deepcopy` of an array.
 """
 
 import functools
 from types import ModuleType
+from typing import Any
 
 import torch
 
+from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
+
+WRITTEN_FOR = {'mmengine': '>=0.10,<0.11'}
 
 _MODULE = 'mmengine.runner.runner'
 
@@ -29,7 +35,7 @@ def _wrap_runner(module: ModuleType) -> None:
     maybe_compile = runner._maybe_compile
 
     @functools.wraps(maybe_compile)
-    def compile_all_but_meta_information(self, target: str) -> None:
+    def compile_all_but_meta_information(self: Any, target: str) -> None:
         if self.cfg.get('compile') not in (None, False):  # an empty dict compiles, too
             _leave_out_meta_information()
         maybe_compile(self, target)
@@ -43,3 +49,4 @@ def _leave_out_meta_information() -> None:
 
     # Here and not at once, since it imports the compiler.
     BaseDataElement.set_metainfo = torch.compiler.disable(BaseDataElement.set_metainfo)
+    record(__name__)

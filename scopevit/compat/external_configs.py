@@ -1,16 +1,16 @@
-"""Let configs of other projects inherit from ``scopevit::detection/…``.
+"""Let configs of other projects inherit from `scopevit::detection/…`.
 
-Symptom: ``_base_ = 'scopevit::…'``, or ``mmengine.hub.get_config('scopevit::…')``, ends in
-``AssertionError: mmengine does not support to load scopevit config.``, past that in ``KeyError:
-'ImageClassifier is not in the mmengine::model registry'``, and in an editable install in
-``FileNotFoundError``.
+Symptom: `_base_ = 'scopevit::…'`, or `mmengine.hub.get_config('scopevit::…')`, ends in
+`AssertionError: mmengine does not support to load scopevit config.`, past that in `KeyError:
+'ImageClassifier is not in the mmengine::model registry'`, and in an editable install in
+`FileNotFoundError`.
 
 Versions: mmengine 0.10. It inherits from packages of a fixed list alone, looks for their files
 where pip would have copied them, and takes the name of the package for the scope of everything that
 comes from it. Our configs are of four libraries, and scopevit has no scope.
 
 Way out: put scopevit on the list, name the file and the folder of the package ourselves, and say as
-scope what the file itself gives as ``default_scope``.
+scope what the file itself gives as `default_scope`.
 
 Delete when: mmengine takes packages by their import name, and scopes from configs.
 """
@@ -18,8 +18,12 @@ Delete when: mmengine takes packages by their import name, and scopes from confi
 import functools
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
+
+WRITTEN_FOR = {'mmengine': '>=0.10,<0.11'}
 
 PACKAGE = 'scopevit'
 CONFIGS = Path(__file__).parents[1] / '.mim' / 'configs'
@@ -34,6 +38,7 @@ def apply() -> None:
 
 def _list_package(utils: ModuleType) -> None:
     utils.MODULE2PACKAGE[PACKAGE] = PACKAGE
+    record(__name__)
 
 
 def _find_own_configs(module: ModuleType) -> None:
@@ -51,12 +56,14 @@ def _find_own_configs(module: ModuleType) -> None:
         return config._file2dict(str(path))[0].get('default_scope')
 
     config._get_cfg_path = staticmethod(find)
+    record(__name__)
 
 
-def _find_own_package(hub: ModuleType) -> None:
+def _find_own_package(hub: Any) -> None:
     find_any = hub.get_installed_path
 
     def find(package: str) -> str:
         return str(CONFIGS.parents[1]) if package == PACKAGE else find_any(package)
 
     hub.get_installed_path = find
+    record(__name__)

@@ -1,10 +1,12 @@
 """Let mmpose draw keypoints with a numpy that no longer makes a number of an array of one.
 
-Symptom: visualisation, in training, testing or a demo, ends in ``TypeError: only 0-dimensional
-arrays can be converted to Python scalars``.
+Symptom: visualisation, in training, testing or a demo, ends in `TypeError: only 0-dimensional
+arrays can be converted to Python scalars`.
 
 Versions: numpy >= 2.4 (a DeprecationWarning since 1.25); mmpose 1.3, whose visualizers pass the
-radius of a circle as ``np.array([radius])`` and whose OpenCV backend takes ``int(radius)`` of it.
+radius of a circle as `np.array([radius])` and whose OpenCV backend takes `int(radius)` of it.
+
+Way out: the backend makes a number of such an array before it draws.
 
 Delete when: mmpose passes a number.
 """
@@ -12,10 +14,14 @@ Delete when: mmpose passes a number.
 import functools
 import warnings
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
+
+WRITTEN_FOR = {'mmpose': '>=1.3,<1.4'}
 
 _MODULE = 'mmpose.visualization.opencv_backend_visualizer'
 
@@ -41,10 +47,11 @@ def _accept_radius_of_one_element(module: ModuleType) -> None:
     draw_circles = cls.draw_circles
 
     @functools.wraps(draw_circles)
-    def with_scalar_radius(self, center, radius, *args, **kwargs):
+    def with_scalar_radius(self: Any, center: Any, radius: Any, *args: Any, **kwargs: Any) -> Any:
         # The matplotlib backend insists on an array.
         if self.backend == 'opencv' and np.size(radius) == 1:
             radius = np.asarray(radius).item()
         return draw_circles(self, center, radius, *args, **kwargs)
 
     cls.draw_circles = with_scalar_radius
+    record(__name__)

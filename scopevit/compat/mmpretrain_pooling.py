@@ -1,10 +1,12 @@
 """Let mmpretrain's pooling neck take the list of maps that some backbones of mmdet return.
 
-Symptom: a classifier with, say, ``mmdet.PyramidVisionTransformer`` ends in ``TypeError: neck inputs
-should be tuple or torch.tensor``.
+Symptom: a classifier with, say, `mmdet.PyramidVisionTransformer` ends in `TypeError: neck inputs
+should be tuple or torch.tensor`.
 
-Versions: mmpretrain 1.2, whose ``GlobalAveragePooling`` takes a tuple only; mmdet 3.3, whose PVT
+Versions: mmpretrain 1.2, whose `GlobalAveragePooling` takes a tuple only; mmdet 3.3, whose PVT
 returns a list.
+
+Way out: the neck makes a tuple of a list.
 
 Delete when: either library gives way.
 """
@@ -12,9 +14,12 @@ Delete when: either library gives way.
 import functools
 from types import ModuleType
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
+
+WRITTEN_FOR = {'mmpretrain': '>=1.2,<1.3', 'mmdet': '>=3.3,<3.4'}
 
 _MODULE = 'mmpretrain.models.necks.gap'
 
@@ -30,8 +35,9 @@ def _accept_list(module: ModuleType) -> None:
 
     @functools.wraps(forward)
     def forward_tuple(
-        self, inputs: Tensor | tuple[Tensor, ...] | list[Tensor]
+        self: nn.Module, inputs: Tensor | tuple[Tensor, ...] | list[Tensor]
     ) -> Tensor | tuple[Tensor, ...]:
         return forward(self, tuple(inputs) if isinstance(inputs, list) else inputs)
 
     cls.forward = forward_tuple
+    record(__name__)

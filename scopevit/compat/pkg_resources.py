@@ -1,17 +1,21 @@
-"""Stand in for ``pkg_resources``, which setuptools no longer ships.
+"""Stand in for `pkg_resources`, which setuptools no longer ships.
 
-Symptom: ``ModuleNotFoundError: No module named 'pkg_resources'`` as soon as a config inherits
-from an installed library (``_base_ = 'mmdet::...'``).
+Symptom: `ModuleNotFoundError: No module named 'pkg_resources'` as soon as a config inherits
+from an installed library (`_base_ = 'mmdet::...'`).
 
-Versions: mmengine 0.10 imports it in ``mmengine/utils/package_utils.py``; setuptools 82 removed
+Versions: mmengine 0.10 imports it in `mmengine/utils/package_utils.py`; setuptools 82 removed
 it. Below 82 the real one is found first and nothing changes.
 
-Delete when: mmengine no longer imports ``pkg_resources``.
+Way out: `standins/pkg_resources.py` has what mmengine and pytest use of it.
+
+Delete when: mmengine no longer imports `pkg_resources`.
 """
 
 from scopevit.compat._standin import STANDINS, offer
 
+WRITTEN_FOR = {'mmengine': '>=0.10,<0.11'}
+
 
 def apply() -> None:
-    """Offers ``pkg_resources`` to those who have none."""
+    """Offers `pkg_resources` to those who have none."""
     offer('pkg_resources', STANDINS / 'pkg_resources.py')

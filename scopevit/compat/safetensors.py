@@ -1,9 +1,9 @@
-"""Let mmengine load weights from ``.safetensors`` files.
+"""Let mmengine load weights from `.safetensors` files.
 
-Symptom: ``load_from``, or ``init_cfg`` of type ``Pretrained``, with such a file ends in
-``_pickle.UnpicklingError``.
+Symptom: `load_from`, or `init_cfg` of type `Pretrained`, with such a file ends in
+`_pickle.UnpicklingError`.
 
-Versions: mmengine 0.10 gives every local file to ``torch.load``.
+Versions: mmengine 0.10 gives every local file to `torch.load`.
 
 Way out: a loader of our own for these names, by the list mmengine keeps for that.
 
@@ -16,7 +16,10 @@ from types import ModuleType
 from safetensors.torch import load_file
 from torch import Tensor
 
+from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
+
+WRITTEN_FOR = {'mmengine': '>=0.10,<0.11'}
 
 # Not URLs: mmengine downloads those.
 _LOCAL_FILES = r'(?!.*://).*\.safetensors$'
@@ -29,6 +32,7 @@ def apply() -> None:
 
 def _register(checkpoint: ModuleType) -> None:
     checkpoint.CheckpointLoader.register_scheme(_LOCAL_FILES, load_from_safetensors, force=True)
+    record(__name__)
 
 
 def load_from_safetensors(
@@ -37,10 +41,10 @@ def load_from_safetensors(
     """Reads a file as mmengine's hooks expect a checkpoint.
 
     Args:
-        filename: A local ``.safetensors`` file.
+        filename: A local `.safetensors` file.
         map_location: Not used: the tensors stay on the CPU until they are copied to a model.
 
     Returns:
-        The tensors by name, under ``state_dict``.
+        The tensors by name, under `state_dict`.
     """
     return {'state_dict': load_file(Path(filename).expanduser())}

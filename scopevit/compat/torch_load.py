@@ -1,14 +1,14 @@
-"""Let ``torch.load`` read the checkpoints mmengine itself writes.
+"""Let `torch.load` read the checkpoints mmengine itself writes.
 
-Symptom: resuming ends in ``_pickle.UnpicklingError: Weights only load failed ... Unsupported
-global: GLOBAL mmengine.logging.history_buffer.HistoryBuffer``, then the same for ``getattr`` and
+Symptom: resuming ends in `_pickle.UnpicklingError: Weights only load failed ... Unsupported
+global: GLOBAL mmengine.logging.history_buffer.HistoryBuffer`, then the same for `getattr` and
 for numpy.
 
-Versions: torch >= 2.6, where ``torch.load`` reads weights only unless told otherwise; mmengine
+Versions: torch >= 2.6, where `torch.load` reads weights only unless told otherwise; mmengine
 0.10 stores loss histories, numpy scalars and the data set's numpy arrays beside the weights.
 
 Way out: those few classes are data, so they are put on torch's list of what may be read. mmengine
-stores each history's methods too, as ``getattr(HistoryBuffer, 'mean')``: that name is answered by
+stores each history's methods too, as `getattr(HistoryBuffer, 'mean')`: that name is answered by
 a function that hands out these methods and nothing else. Reading stays weights-only, and a
 checkpoint that would run code is still refused.
 
@@ -19,11 +19,15 @@ import functools
 import pickle
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
 
+from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
+
+WRITTEN_FOR = {'mmengine': '>=0.10,<0.11'}
 
 # Of each class, the methods mmengine refers to from a checkpoint.
 _METHODS = {
@@ -34,22 +38,22 @@ _METHODS = {
     ),
 }
 
-_readable_methods: dict[tuple[type, str], Callable] = {}
+_readable_methods: dict[tuple[type, str], Callable[..., Any]] = {}
 
 
-def _named(function: Callable, module: str, name: str) -> Callable:
+def _named(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
     """A function that torch takes for the global of this name in a checkpoint."""
 
     @functools.wraps(function)
-    def call(*args):
+    def call(*args: Any) -> Any:
         return function(*args)
 
     call.__module__, call.__name__, call.__qualname__ = module, name, name
     return call
 
 
-def _known_method(owner: object, name: object) -> Callable:
-    """Stands in for ``getattr`` in a checkpoint."""
+def _known_method(owner: object, name: object) -> Callable[..., Any]:
+    """Stands in for `getattr` in a checkpoint."""
     for (known_owner, known_name), method in _readable_methods.items():
         if owner is known_owner and name == known_name:
             return method
@@ -58,9 +62,10 @@ def _known_method(owner: object, name: object) -> Callable:
     )
 
 
-def _numpy_globals() -> list:
+def _numpy_globals() -> list[Any]:
     """Arrays, scalars and their number and text types; object arrays stay out."""
-    reconstruct, (scalar, _) = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()
+    reconstruct: Any = np.empty(0).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(code)) for code in '?bBhHiIlLqQefdgFDGSU'}
     # A checkpoint names the functions by the module they had in the numpy that wrote it.
     functions = [
@@ -72,12 +77,13 @@ def _numpy_globals() -> list:
 
 
 # Made once: torch keeps a set, so adding the same objects again changes nothing.
-_SAFE_GLOBALS = [*_numpy_globals(), _named(_known_method, 'builtins', 'getattr')]
+_SAFE_GLOBALS: list[Any] = [*_numpy_globals(), _named(_known_method, 'builtins', 'getattr')]
 
 
 def apply() -> None:
     """Allows mmengine's histories and numpy's numbers and arrays in checkpoints."""
     torch.serialization.add_safe_globals(_SAFE_GLOBALS)
+    record(__name__)
     for module in _METHODS:
         after_import(module, _allow_class)
 

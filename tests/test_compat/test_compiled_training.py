@@ -36,8 +36,9 @@ def step(sample, x):
 
 
 @pytest.mark.parametrize('compile', [True, {}])
-def test_a_step_with_arrays(runner, compile):
+def test_a_step_with_arrays(runner, compile, acted):
     run = runner(compile=compile)
+    assert acted == []
     run._maybe_compile('train_step')
     assert run.target == 'train_step'
     sample = BaseDataElement(metainfo=dict(center=np.array([1.0, 2.0])))
@@ -46,12 +47,13 @@ def test_a_step_with_arrays(runner, compile):
     assert sample.center.tolist() == [1, 2]
     assert isinstance(sample.center, np.ndarray)
     assert sample.scale == 3
+    assert acted == ['compiled_training']
 
 
 @pytest.mark.parametrize('cfg', [{}, {'compile': False}])
-def test_nothing_changes_without_the_switch(runner, cfg):
+def test_nothing_changes_without_the_switch(runner, cfg, acted):
     before = BaseDataElement.set_metainfo
     run = runner(**cfg)
     run._maybe_compile('train_step')
     assert run.target == 'train_step'
-    assert BaseDataElement.set_metainfo is before
+    assert BaseDataElement.set_metainfo is before and acted == []

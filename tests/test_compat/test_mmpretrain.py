@@ -97,12 +97,13 @@ except ImportError as error:
 
 @pytest.mark.parametrize('names', [MOVED, MOVED[1:], ()])
 @pytest.mark.parametrize('switched_on', [True, False])
-def test_switched_off_only_where_a_name_is_missing(monkeypatch, names, switched_on):
+def test_switched_off_only_where_a_name_is_missing(monkeypatch, names, switched_on, acted):
     utils = SimpleNamespace(**{name: None for name in names})
     monkeypatch.setitem(sys.modules, 'transformers', SimpleNamespace(modeling_utils=utils))
     dependency = SimpleNamespace(WITH_MULTIMODAL=switched_on)
     shim._correct(dependency)
     assert dependency.WITH_MULTIMODAL is (switched_on and names == MOVED)
+    assert acted == (['mmpretrain'] if switched_on and names != MOVED else [])
 
 
 def test_switched_off_where_transformers_does_not_import(monkeypatch):

@@ -32,12 +32,13 @@ def ours(tmp_path_factory):
     return folder
 
 
-def test_stand_in_is_used_where_nobody_has_the_module(hooks, ours):
+def test_stand_in_is_used_where_nobody_has_the_module(hooks, ours, acted):
     offer('module_x', ours / 'module.py')
-    assert 'module_x' not in sys.modules
+    assert 'module_x' not in sys.modules and acted == []
     module = importlib.import_module('module_x')
     assert (module.origin, module.__name__, module.__spec__.name) == ('ours',) + ('module_x',) * 2
     assert importlib.reload(module).count == 2
+    assert acted == ['module']
 
 
 def test_stand_in_may_be_a_package(hooks, ours):
@@ -46,10 +47,11 @@ def test_stand_in_may_be_a_package(hooks, ours):
 
 
 @pytest.mark.parametrize('first,origin', [(False, 'real'), (True, 'ours')])
-def test_a_real_module_wins_unless_it_is_broken(hooks, ours, first, origin):
+def test_a_real_module_wins_unless_it_is_broken(hooks, ours, first, origin, acted):
     (hooks / 'module_x.py').write_text("origin = 'real'\n")
     offer('module_x', ours / 'module.py', first=first)
     assert importlib.import_module('module_x').origin == origin
+    assert acted == (['module'] if first else [])
 
 
 def test_after_import(hooks):

@@ -184,7 +184,7 @@ def test_foreign_python_that_lacks_packages(target, tmp_path):
         timeout=60,
     )
     (line,) = errors(result)
-    lacks = 'pre-commit, ruff' if target == 'lint' else 'torch, torchvision, numpy'
+    lacks = 'mypy, pre-commit, ruff' if target == 'lint' else 'torch, torchvision, numpy'
     assert line.startswith(f'error: {python} lacks {lacks}')
     assert f'run tools/install.sh {python}' in line
     assert (' pytest,' in line) == (target in ('setup', 'test'))

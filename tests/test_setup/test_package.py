@@ -36,6 +36,7 @@ NEED_A_CLONE = (
     'tools/benchmark/zoo.py',
     'tools/dataset_converters/',
     'tools/demo/',
+    'tools/docs/',
     'tools/install.sh',
 )
 BUILD = """
@@ -108,7 +109,8 @@ def test_wheel_has_modules_configs_and_tools(built):
     with zipfile.ZipFile(next(built.glob('*.whl'))) as wheel:
         contents = {name for name in wheel.namelist() if '.dist-info/' not in name}
     linked = {f'scopevit/.mim/{name}' for name in data_files() | {'model-index.yml'}}
-    assert contents == files('scopevit', '.py') | linked
+    assert contents == files('scopevit', '.py', 'py.typed') | linked
+    assert 'scopevit/py.typed' in contents
 
 
 def test_sdist_can_be_built_from(built):

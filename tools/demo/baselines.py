@@ -3,7 +3,7 @@
     python tools/demo/baselines.py                # a Markdown table, about 10 seconds
 
 A trained demo model has to beat these. Every value carries its metric's name and scale in the
-library that scores the task: percent for ``accuracy/top1`` and ``mIoU``, a fraction for the rest.
+library that scores the task: percent for `accuracy/top1` and `mIoU`, a fraction for the rest.
 """
 
 import argparse
@@ -40,10 +40,10 @@ def classification_baseline(data_root: Path | str) -> dict[str, float]:
     """Always say the most frequent class of the training set.
 
     Args:
-        data_root: Folder of the four idx files (``data/demo/fashion_mnist``).
+        data_root: Folder of the four idx files (`data/demo/fashion_mnist`).
 
     Returns:
-        ``accuracy/top1`` in percent; ties go to the lowest class index.
+        `accuracy/top1` in percent; ties go to the lowest class index.
     """
     root = Path(data_root)
     train, test = (
@@ -58,10 +58,10 @@ def segmentation_baseline(data_root: Path | str) -> dict[str, float]:
     """Call every pixel background: the other three classes' IoU is 0.
 
     Args:
-        data_root: Folder with ``masks/val`` (``data/demo/nuclei``).
+        data_root: Folder with `masks/val` (`data/demo/nuclei`).
 
     Returns:
-        ``mIoU`` in percent, over the pixels of all masks together and the mean of four classes.
+        `mIoU` in percent, over the pixels of all masks together and the mean of four classes.
     """
     folder = _existing(Path(data_root) / 'masks' / 'val')
     areas = []
@@ -82,10 +82,10 @@ def detection_baseline(data_root: Path | str) -> dict[str, float]:
     placing boxes blindly gives.
 
     Args:
-        data_root: Folder with ``annotations/instances_{train,val}.json`` (``data/demo/nuclei``).
+        data_root: Folder with `annotations/instances_{train,val}.json` (`data/demo/nuclei`).
 
     Returns:
-        ``coco/bbox_mAP_50`` and ``coco/segm_mAP_50``, fractions.
+        `coco/bbox_mAP_50` and `coco/segm_mAP_50`, fractions.
     """
     train = _load(Path(data_root) / 'annotations' / 'instances_train.json')
     val = _load(Path(data_root) / 'annotations' / 'instances_val.json')
@@ -109,11 +109,11 @@ def pose_baseline(data_root: Path | str) -> dict[str, float]:
     """Put the mean pose of the training set into each ground-truth box.
 
     Args:
-        data_root: Folder with ``annotations/person_keypoints_{train,val}.json``
-            (``data/demo/pose``).
+        data_root: Folder with `annotations/person_keypoints_{train,val}.json`
+            (`data/demo/pose`).
 
     Returns:
-        ``coco/AP``, a fraction: the mean over ten thresholds of object keypoint similarity.
+        `coco/AP`, a fraction: the mean over ten thresholds of object keypoint similarity.
     """
     train = _load(Path(data_root) / 'annotations' / 'person_keypoints_train.json')
     val = _load(Path(data_root) / 'annotations' / 'person_keypoints_val.json')
@@ -129,10 +129,10 @@ def pose_memory_baseline(data_root: Path | str) -> dict[str, float]:
     its unlabelled keypoints come from the mean pose.
 
     Args:
-        data_root: As for ``pose_baseline``; a file name up to its last ``_`` names the camera.
+        data_root: As for `pose_baseline`; a file name up to its last `_` names the camera.
 
     Returns:
-        ``coco/AP``, a fraction.
+        `coco/AP`, a fraction.
     """
     train = _load(Path(data_root) / 'annotations' / 'person_keypoints_train.json')
     val = _load(Path(data_root) / 'annotations' / 'person_keypoints_val.json')

@@ -1,14 +1,15 @@
-"""Loaded as ``mmcv._ext``: the operators of mmcv in torchvision and plain torch.
+"""Loaded as `mmcv._ext`: the operators of mmcv in torchvision and plain torch.
 
-Names and arguments are those ``mmcv/ops/*.py`` calls; most operators fill an output they are
+Names and arguments are those `mmcv/ops/*.py` calls; most operators fill an output they are
 given. All run on any device. float16 and bfloat16 are computed in float32 and cast back, because
 torchvision has no kernel for some of them and sums of many terms lose digits.
 
-torchvision is imported by the operator that needs it, since ``mmcv.ops`` is imported by code,
+torchvision is imported by the operator that needs it, since `mmcv.ops` is imported by code,
 classification for one, that never runs one.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch.nn.functional import logsigmoid
 _LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 
-def _torchvision():
+def _torchvision() -> Any:
     """Returns the namespace of torchvision's operators, which importing it fills."""
     import torchvision  # noqa: F401
 
@@ -28,12 +29,12 @@ def _upcast(x: Tensor) -> Tensor:
     return x.float() if x.dtype in _LOW_PRECISION or not x.is_floating_point() else x
 
 
-def __getattr__(name: str) -> Callable:
-    """Makes every other operator exist, as ``load_ext`` checks, and fail when called."""
+def __getattr__(name: str) -> Callable[..., Any]:
+    """Makes every other operator exist, as `load_ext` checks, and fail when called."""
     if name.startswith('_'):
         raise AttributeError(name)
 
-    def missing(*args, **kwargs):
+    def missing(*args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(
             f'the operator "{name}" of mmcv needs the compiled package: mmcv-lite is installed, '
             'and scopevit replaces only the operators its own recipes use. '
@@ -87,13 +88,13 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Fills ``dets`` (N, 5) with boxes and decayed scores in the order they are picked.
+    """Fills `dets` (N, 5) with boxes and decayed scores in the order they are picked.
 
     Method 0 drops a box that overlaps a better one, 1 lowers its score by 1 - IoU, 2 by a
     Gaussian of the IoU.
 
     Returns:
-        The indices picked; only as many rows of ``dets`` are filled.
+        The indices picked; only as many rows of `dets` are filled.
     """
     boxes, scores = _upcast(boxes), _upcast(scores).clone()
     alive = torch.arange(len(boxes), device=boxes.device)
@@ -152,7 +153,7 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fills ``output`` (R, C, h, w) from ``input`` (N, C, H, W) and ``rois`` (R, 5)."""
+    """Fills `output` (R, C, h, w) from `input` (N, C, H, W) and `rois` (R, 5)."""
     _require_average(pool_mode)
     features = _upcast(input)
     output.copy_(
@@ -181,7 +182,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fills ``grad_input`` (N, C, H, W) from ``grad_output`` (R, C, h, w)."""
+    """Fills `grad_input` (N, C, H, W) from `grad_output` (R, C, h, w)."""
     _require_average(pool_mode)
     grad = _upcast(grad_output)
     grad_input.copy_(
@@ -205,7 +206,7 @@ def _row_weight(weight: Tensor, target: Tensor) -> Tensor | None:
     """The class weight of each row (N, ), or None where no weight was given.
 
     Background is the label one past the last class and has no weight: 1 is taken. (The compiled
-    operator reads past the end of ``weight`` there.)
+    operator reads past the end of `weight` there.)
     """
     if weight.numel() == 0:
         return None
@@ -213,7 +214,9 @@ def _row_weight(weight: Tensor, target: Tensor) -> Tensor | None:
     return torch.where(foreground, weight[target.clamp(0, weight.numel() - 1)], 1)
 
 
-def _sigmoid_focal_terms(input: Tensor, target: Tensor, alpha: float):
+def _sigmoid_focal_terms(
+    input: Tensor, target: Tensor, alpha: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Sign, class balance, probability and log-probability of the truth, each (N, C)."""
     is_target = target[:, None] == torch.arange(input.size(1), device=input.device)
     logits = torch.where(is_target, input, -input)
@@ -225,7 +228,7 @@ def _sigmoid_focal_terms(input: Tensor, target: Tensor, alpha: float):
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Fills ``output`` (N, C) with ``-alpha_t * (1 - p_t) ** gamma * log(p_t)``."""
+    """Fills `output` (N, C) with `-alpha_t * (1 - p_t) ** gamma * log(p_t)`."""
     _, balance, prob, log_prob = _sigmoid_focal_terms(_upcast(input), target, alpha)
     loss = -balance * (1 - prob) ** gamma * log_prob
     row_weight = _row_weight(_upcast(weight), target)
@@ -235,7 +238,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Fills ``grad_input`` (N, C) with the derivative of the loss by the logits."""
+    """Fills `grad_input` (N, C) with the derivative of the loss by the logits."""
     sign, balance, prob, log_prob = _sigmoid_focal_terms(_upcast(input), target, alpha)
     # With q = 1 - p_t: d(q^gamma log p_t)/dz = q^gamma (q - gamma p_t log p_t), z = +-logit.
     rest = 1 - prob
@@ -244,7 +247,7 @@ def sigmoid_focal_loss_backward(
     grad_input.copy_(grad if row_weight is None else grad * row_weight[:, None])
 
 
-def _softmax_focal_terms(softmax: Tensor, target: Tensor):
+def _softmax_focal_terms(softmax: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Probability of the target (N, ) and its logarithm; rows of label -1 count for nothing."""
     prob = softmax.gather(1, target.clamp(min=0)[:, None]).squeeze(1)
     # A probability that underflowed to 0 has no logarithm.
@@ -254,7 +257,7 @@ def _softmax_focal_terms(softmax: Tensor, target: Tensor):
 def softmax_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Fills ``output`` (N, ); ``input`` (N, C) already went through the softmax."""
+    """Fills `output` (N, ); `input` (N, C) already went through the softmax."""
     prob, log_prob = _softmax_focal_terms(_upcast(input), target)
     loss = -alpha * (1 - prob) ** gamma * log_prob
     row_weight = _row_weight(_upcast(weight), target)
@@ -271,7 +274,7 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Fills ``grad_input`` (N, C) with the derivative by the logits before the softmax."""
+    """Fills `grad_input` (N, C) with the derivative by the logits before the softmax."""
     softmax = _upcast(input)
     prob, log_prob = _softmax_focal_terms(softmax, target)
     rest = 1 - prob

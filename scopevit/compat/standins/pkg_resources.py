@@ -1,4 +1,4 @@
-"""Loaded as ``pkg_resources``: what mmengine and pytest use of it, on ``importlib.metadata``."""
+"""Loaded as `pkg_resources`: what mmengine and pytest use of it, on `importlib.metadata`."""
 
 from importlib import metadata
 
@@ -11,7 +11,7 @@ class Distribution:
     """An installed distribution.
 
     Args:
-        name: Its name; case and the choice of ``-``, ``_`` and ``.`` do not matter.
+        name: Its name; case and the choice of `-`, `_` and `.` do not matter.
     """
 
     def __init__(self, name: str) -> None:

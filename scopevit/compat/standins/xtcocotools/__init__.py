@@ -1,1 +1,1 @@
-"""Loaded as ``xtcocotools``: what mmpose uses of it, on pycocotools."""
+"""Loaded as `xtcocotools`: what mmpose uses of it, on pycocotools."""

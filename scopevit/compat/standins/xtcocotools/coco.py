@@ -1,4 +1,4 @@
-"""Loaded as ``xtcocotools.coco``."""
+"""Loaded as `xtcocotools.coco`."""
 
 from pycocotools.coco import COCO
 

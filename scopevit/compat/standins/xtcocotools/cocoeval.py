@@ -1,12 +1,13 @@
-"""Loaded as ``xtcocotools.cocoeval``: OKS evaluation with any keypoint set.
+"""Loaded as `xtcocotools.cocoeval`: OKS evaluation with any keypoint set.
 
 What it adds to pycocotools: the sigmas of the keypoints are an argument, the object area may be
 estimated from the box, whether an object counts depends on its visible keypoints rather than on
-``num_keypoints``, and a detection whose keypoint scores are all zero is left out.
+`num_keypoints`, and a detection whose keypoint scores are all zero is left out.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import cocoeval
@@ -22,8 +23,8 @@ class COCOeval(cocoeval.COCOeval):
 
     Args:
         cocoGt: Ground truth.
-        cocoDt: Detections, from ``cocoGt.loadRes``.
-        iouType: ``'keypoints'``, ``'bbox'`` or ``'segm'``.
+        cocoDt: Detections, from `cocoGt.loadRes`.
+        iouType: `'keypoints'`, `'bbox'` or `'segm'`.
         sigmas: One per keypoint, the spread of its annotation relative to the object's size.
             By default those of the 17 COCO keypoints.
         use_area: Take the annotated area as object size; where False, or not annotated, 0.53 of
@@ -60,8 +61,8 @@ class COCOeval(cocoeval.COCOeval):
         if self.params.iouType != 'keypoints':
             super()._prepare()
             return
-        self.evalImgs = defaultdict(list)
-        self.eval = {}
+        self.evalImgs: dict[Any, Any] = defaultdict(list)
+        self.eval: dict[str, Any] = {}
         self._gts = defaultdict(list)
         self._dts = defaultdict(list)
         for gt in self._selected(self.cocoGt):
@@ -73,11 +74,11 @@ class COCOeval(cocoeval.COCOeval):
             if self._has_points(dt):
                 self._dts[dt['image_id'], dt['category_id']].append(dict(dt))
 
-    def _selected(self, coco: COCO) -> list:
+    def _selected(self, coco: COCO) -> list[dict[str, Any]]:
         p = self.params
         return coco.loadAnns(coco.getAnnIds(imgIds=p.imgIds, catIds=p.catIds if p.useCats else []))
 
-    def _has_points(self, ann: dict) -> bool:
+    def _has_points(self, ann: dict[str, Any]) -> bool:
         """Whether any keypoint is visible (annotation) or has a score (detection).
 
         Raises:

@@ -1,4 +1,4 @@
-"""Loaded as ``xtcocotools.mask``."""
+"""Loaded as `xtcocotools.mask`."""
 
 from pycocotools.mask import area, decode, encode, frPyObjects, iou, merge, toBbox
 
