@@ -21,14 +21,5 @@ model = dict(
 )
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=2e-4, betas=(0.9, 0.999), weight_decay=0.05),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        custom_keys={
-            'gamma': dict(decay_mult=0.0),  # layer scale; the others are peers'
-            'grn': dict(decay_mult=0.0),
-            'layer_scale': dict(decay_mult=0.0),
-            'pos_embed': dict(decay_mult=0.0),
-            'relative_position_bias_table': dict(decay_mult=0.0),
-        },
-    ),
+    paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys={'gamma': dict(decay_mult=0.0)}),
 )

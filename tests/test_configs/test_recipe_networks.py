@@ -20,7 +20,18 @@ from mmpose.registry import KEYPOINT_CODECS
 from mmpose.structures import PoseDataSample
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
-from recipes import CONFIGS, OURS, RECIPES, ROOT, backbone_name, build, load, method, read
+from recipes import (
+    CONFIGS,
+    OURS,
+    RECIPES,
+    ROOT,
+    backbone_name,
+    build,
+    load,
+    method,
+    primitive,
+    read,
+)
 from torch import nn
 
 from scopevit.models.scopevit import ARCHS, TransformerLayer
@@ -186,6 +197,18 @@ def test_optimizer_is_the_authors(network):
     spared = {id(p) for kind in expected.spared for p in parameters_of_kind(network.model, kind)}
     wrong = [n for n, p in names.items() if (decays[id(p)] == 0) != (id(p) in spared)]
     assert wrong == ([] if expected.weight_decay else list(names))
+
+
+def test_optimizer_names_no_parameters_of_other_networks(network):
+    keys = custom_keys(network.recipe)
+    if network.recipe not in OURS:
+        keys -= custom_keys(primitive(network.recipe))  # which no peer changes
+    names = [name for name, _ in network.model.named_parameters()]
+    assert {key for key in keys if not any(key in name for name in names)} == set()
+
+
+def custom_keys(recipe: str) -> set[str]:
+    return set(load(recipe).optim_wrapper.get('paramwise_cfg', {}).get('custom_keys', {}))
 
 
 # Vectors and tables of other networks that decay would pull to zero without any use.
