@@ -1,11 +1,11 @@
 """What a recipe's name and text say is what its parsed config holds."""
 
-import argparse
 import ast
 import copy
 import re
 import shlex
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 from recipes import (
@@ -23,7 +23,6 @@ from recipes import (
     stem,
 )
 
-from scopevit.engine.cli import add_common_arguments
 from scopevit.engine.config import merge_options
 
 EPOCHS = {'1x': 12, '3x': 36}  # the field's words
@@ -223,21 +222,25 @@ def test_ema_has_the_decay_of_the_authors():
 
 
 @pytest.mark.parametrize('recipe', PRIMITIVES)
-def test_docstring_says_what_how_and_how_well(recipe):
+def test_docstring_says_what_how_and_how_well(recipe, load_main, monkeypatch):
     text = ast.get_docstring(ast.parse((CONFIGS / recipe).read_text()))
     assert re.match(r'.*ScopeViT-tiny .*\.\n\n', text)
     assert re.search(r'not (trained|measured) yet|Measured: .*\d', text, re.IGNORECASE)
     (command,) = (shlex.split(line) for line in text.splitlines() if line.startswith('    python'))
-    assert command[:3] == ['python', 'tools/train.py', f'configs/{recipe}']
-    parser = argparse.ArgumentParser()
-    add_common_arguments(parser)
-    args = parser.parse_args(command[3:])
-    cfg = load(recipe).copy()
-    merge_options(cfg, args.cfg_options or {})
-    if not is_classifier(recipe):
-        assert cfg.model.backbone.init_cfg == dict(
-            type='Pretrained', prefix='backbone.', checkpoint='IN1K.pth'
-        )
+    assert command[:2] == ['python', 'tools/train.py']
+    main, train = load_main('train'), Mock()
+    monkeypatch.setitem(main.__globals__, 'train', train)
+    main(command[2:])
+    (config,), options = train.call_args
+    assert config == f'configs/{recipe}'
+    merge_options(load(recipe).copy(), options['cfg_options'] or {})
+    if method(recipe) == 'in1k':
+        assert options['pretrained'] is None
+    else:  # from the last checkpoint of the recipe for ImageNet
+        classifier = 'classification/scopevit-tiny_8xb128_in1k.py'
+        epochs = load(classifier).train_cfg.max_epochs
+        checkpoint = f'work_dirs/{stem(classifier)}/epoch_{epochs}.pth'
+        assert options['pretrained'] == checkpoint
 
 
 @pytest.mark.parametrize('recipe', OURS)

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -433,7 +434,7 @@ CHECKS = {
 }
 
 
-# A backbone of one's own --------------------------------------------------------------------------
+# A network of one's own ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -449,11 +450,9 @@ CHECKS = {
         ),
     ],
 )
-def test_another_backbone_takes_the_place_by_one_short_config(primitive, name, tmp_path):
-    path = tmp_path / 'mine.py'
-    path.write_text(OWN_BACKBONE.replace('PRIMITIVE', str(CONFIGS / primitive)))
-    cfg = read(path)
-    network = Network(name, cfg, build(cfg, shrink(cfg.model)))
+def test_another_backbone_takes_the_place_as_the_page_says(primitive, name, tmp_path):
+    text = re.sub("_base_ = '.*'", f"_base_ = '{CONFIGS / primitive}'", snippet('detection'))
+    network = own_network(name, text, tmp_path)
     assert type(network.model.backbone).__name__ == 'TIMMBackbone'
     # 11,689,512 with the classifier of 1000 classes.
     assert count_parameters(network.model.backbone) == 11_689_512 - 513 * 1000
@@ -462,11 +461,23 @@ def test_another_backbone_takes_the_place_by_one_short_config(primitive, name, t
     check_prediction(network)
 
 
-OWN_BACKBONE = """
-_base_ = 'PRIMITIVE'
-backbone = dict(type='mmpretrain.TIMMBackbone', model_name='resnet18', features_only=True)
-model = dict(
-    backbone=dict(_delete_=True, out_indices=(1, 2, 3, 4), **backbone),
-    neck=dict(in_channels=[64, 128, 256, 512]),
-)
-"""
+def test_another_classifier_takes_the_place_as_the_page_says(tmp_path):
+    text = snippet('classification').replace('../_base_', str(CONFIGS / '_base_'))
+    network = own_network('classification/resnet18_8xb128_in1k.py', text, tmp_path)
+    assert count_parameters(network.model) == 11_689_512
+    check_training_step(network)
+    check_prediction(network)
+
+
+def snippet(task: str) -> str:
+    """The config on the page of a task."""
+    page = (CONFIGS / task / 'README.md').read_text()
+    (text,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    return text
+
+
+def own_network(name: str, text: str, folder: Path) -> Network:
+    path = folder / 'mine.py'
+    path.write_text(text)
+    cfg = read(path)
+    return Network(name, cfg, build(cfg, shrink(cfg.model)))
