@@ -26,6 +26,7 @@ from recipes import (
     OURS,
     RECIPES,
     ROOT,
+    VARIANTS,
     backbone_name,
     build,
     load,
@@ -37,8 +38,7 @@ from torch import nn
 
 from scopevit.models.scopevit import ARCHS, TransformerLayer
 
-# Those with another schedule build the same model, says test_names.
-NETWORKS = [recipe for recipe in RECIPES if not re.search('-ema_|_ms-3x_', recipe)]
+NETWORKS = [recipe for recipe in RECIPES if recipe not in VARIANTS]
 
 # With 1000 classes.
 PARAMETERS = {'xtiny': 5_287_490, 'tiny': 8_006_716, 'small': 18_162_010}
@@ -92,7 +92,7 @@ OPTIMIZERS = {
     'td-hm': Optimizer('Adam', 1e-3, 0.0),
 }
 
-HEIGHT, WIDTH = 101, 75
+HEIGHT, WIDTH = 69, 53
 SEED = 1
 
 
@@ -267,10 +267,10 @@ def classification_batch(network: Network) -> dict:
 
 def detection_batch(network: Network) -> dict:
     masks = np.zeros((2, HEIGHT, WIDTH), np.uint8)
-    masks[0, 20:90, 10:50] = 1
-    masks[1, 30:61, 40:75] = 1
+    masks[0, 14:60, 7:35] = 1
+    masks[1, 20:41, 28:53] = 1
     instances = InstanceData(
-        bboxes=torch.tensor([[10.0, 20.0, 50.0, 90.0], [40.0, 30.0, 75.0, 61.0]]),
+        bboxes=torch.tensor([[7.0, 14.0, 35.0, 60.0], [28.0, 20.0, 53.0, 41.0]]),
         labels=torch.tensor([0, 79]),
         masks=BitmapMasks(masks, HEIGHT, WIDTH),
     )
@@ -282,8 +282,8 @@ def detection_batch(network: Network) -> dict:
 
 def segmentation_batch(network: Network) -> dict:
     labels = torch.full((1, HEIGHT, WIDTH), 255)
-    labels[:, 20:90, 10:50] = 149
-    labels[:, :, 50:] = 0
+    labels[:, 14:60, 7:35] = 149
+    labels[:, :, 35:] = 0
     meta = dict(img_shape=(HEIGHT, WIDTH), ori_shape=(HEIGHT, WIDTH))
     samples = [SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=meta) for _ in range(2)]
     image = read_image(HEIGHT, WIDTH)
@@ -292,33 +292,32 @@ def segmentation_batch(network: Network) -> dict:
 
 def pose_batch(network: Network) -> dict:
     decoder = dict(network.cfg.model.head.decoder)
-    width, height = (side - 2 for side in decoder['input_size'])
     with torch.no_grad():
-        last = network.model.backbone(torch.zeros(2, 3, height, width))[-1]
+        last = network.model.backbone(torch.zeros(2, 3, HEIGHT, WIDTH))[-1]
     # Three deconvolutions double the last map.
     heatmap_size = (8 * last.shape[3], 8 * last.shape[2])
-    decoder.update(input_size=(width, height), heatmap_size=heatmap_size)
-    # Keypoint k is at (10 k, 12 k).
-    keypoints = np.arange(17, dtype=np.float32)[None, :, None] * [10, 12]
+    decoder.update(input_size=(WIDTH, HEIGHT), heatmap_size=heatmap_size)
+    # Keypoint k is at (3 k, 4 k).
+    keypoints = np.arange(17, dtype=np.float32)[None, :, None] * [3, 4]
     codec = KEYPOINT_CODECS.build(decoder)
     targets = codec.encode(keypoints.astype(np.float32), np.ones((1, 17), np.float32))
     sample = PoseDataSample(
         gt_instances=InstanceData(
-            bboxes=np.array([[0.0, 0.0, width, height]]), bbox_scores=np.ones(1)
+            bboxes=np.array([[0.0, 0.0, WIDTH, HEIGHT]]), bbox_scores=np.ones(1)
         ),
         gt_instance_labels=InstanceData(
             keypoint_weights=torch.from_numpy(targets['keypoint_weights'])
         ),
         gt_fields=PixelData(heatmaps=torch.from_numpy(targets['heatmaps'])),
         metainfo=dict(
-            img_shape=(height, width),
-            input_size=(width, height),
-            input_center=np.array([width / 2, height / 2]),
-            input_scale=np.array([width, height], np.float64),
+            img_shape=(HEIGHT, WIDTH),
+            input_size=(WIDTH, HEIGHT),
+            input_center=np.array([WIDTH / 2, HEIGHT / 2]),
+            input_scale=np.array([WIDTH, HEIGHT], np.float64),
             flip_indices=[0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15],
         ),
     )
-    return dict(inputs=[read_image(height, width)], data_samples=[sample])
+    return dict(inputs=[read_image(HEIGHT, WIDTH)], data_samples=[sample])
 
 
 BATCHES = {
