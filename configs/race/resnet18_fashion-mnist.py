@@ -1,4 +1,4 @@
-# Other networks of timm inherit this file and say their name.
+# The other networks of timm inherit this file and give their name.
 _base_ = './scopevit-xtiny_fashion-mnist.py'
 model = dict(
     _delete_=True,

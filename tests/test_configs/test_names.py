@@ -61,6 +61,12 @@ def test_every_task_has_its_recipes():
     assert len(SIZES) == 2 * len(PRIMITIVES)  # xtiny and small of each
 
 
+def test_what_is_shared_has_two_that_share_it():
+    texts = [path.read_text() for path in CONFIGS.rglob('*.py')]
+    shared = [path.name for path in (CONFIGS / '_base_').rglob('*.py')]
+    assert [name for name in shared if sum(f"/{name}'" in text for text in texts) < 2] == []
+
+
 @pytest.mark.parametrize('recipe', OURS)
 def test_arch(recipe):
     assert f'scopevit-{load(recipe).model.backbone.arch}' == backbone_name(recipe)
@@ -229,6 +235,7 @@ def test_ema_has_the_decay_of_the_authors():
 def test_docstring_says_what_how_and_how_well(recipe, load_main, monkeypatch):
     text = ast.get_docstring(ast.parse((CONFIGS / recipe).read_text()))
     assert re.match(r'.*ScopeViT-tiny .*\.\n\n', text)
+    assert '\n\nSource: ' in text
     assert re.search(r'not (trained|measured) yet|Measured: .*\d', text, re.IGNORECASE)
     (command,) = (shlex.split(line) for line in text.splitlines() if line.startswith('    python'))
     assert command[:2] == ['python', 'tools/train.py']
