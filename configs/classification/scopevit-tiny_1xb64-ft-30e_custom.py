@@ -3,7 +3,8 @@
     data/custom/train/<class>/*.jpg, data/custom/val/<class>/*.jpg
 
     python tools/train.py configs/classification/scopevit-tiny_1xb64-ft-30e_custom.py \
-        --cfg-options model.head.num_classes=NUMBER load_from=IN1K.pth
+        --pretrained work_dirs/scopevit-tiny_8xb128_in1k/epoch_300.pth \
+        --cfg-options model.head.num_classes=NUMBER
 
 Source: this project's choice: a tenth of the rate of training from nothing, no mixed images, and
 crops that keep most of the image. What it reaches depends on the images; not measured yet.

@@ -1,8 +1,7 @@
 """Mask R-CNN with ScopeViT-tiny on COCO, 1333x800, 12 epochs, 8 GPUs x 2 images.
 
     python tools/train.py configs/detection/mask-rcnn_scopevit-tiny_fpn_1x_coco.py \
-        --cfg-options model.backbone.init_cfg.type=Pretrained \
-        model.backbone.init_cfg.prefix=backbone. model.backbone.init_cfg.checkpoint=IN1K.pth
+        --pretrained work_dirs/scopevit-tiny_8xb128_in1k/epoch_300.pth
 
 Source: the authors' settings. Here: not trained yet.
 """
@@ -21,14 +20,5 @@ model = dict(
 )
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=2e-4, betas=(0.9, 0.999), weight_decay=0.05),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        custom_keys={
-            'gamma': dict(decay_mult=0.0),  # layer scale; the others are peers'
-            'grn': dict(decay_mult=0.0),
-            'layer_scale': dict(decay_mult=0.0),
-            'pos_embed': dict(decay_mult=0.0),
-            'relative_position_bias_table': dict(decay_mult=0.0),
-        },
-    ),
+    paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys={'gamma': dict(decay_mult=0.0)}),
 )

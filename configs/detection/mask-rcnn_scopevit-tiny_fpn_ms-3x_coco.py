@@ -1,8 +1,7 @@
 """Mask R-CNN with ScopeViT-tiny on COCO, short sides of 480 to 800, 36 epochs, 8 GPUs x 2 images.
 
     python tools/train.py configs/detection/mask-rcnn_scopevit-tiny_fpn_ms-3x_coco.py \
-        --cfg-options model.backbone.init_cfg.type=Pretrained \
-        model.backbone.init_cfg.prefix=backbone. model.backbone.init_cfg.checkpoint=IN1K.pth
+        --pretrained work_dirs/scopevit-tiny_8xb128_in1k/epoch_300.pth
 
 Source: the authors' 1x settings with the field's 3x schedule, steps at 27 and 33, and the scales of
 mmdet's Swin recipe. Here: not trained yet.

@@ -1,8 +1,7 @@
 """RetinaNet with ScopeViT-tiny on COCO, 1333x800, 12 epochs, 8 GPUs x 2 images.
 
     python tools/train.py configs/detection/retinanet_scopevit-tiny_fpn_1x_coco.py \
-        --cfg-options model.backbone.init_cfg.type=Pretrained \
-        model.backbone.init_cfg.prefix=backbone. model.backbone.init_cfg.checkpoint=IN1K.pth
+        --pretrained work_dirs/scopevit-tiny_8xb128_in1k/epoch_300.pth
 
 Source: the authors' settings. Here: not trained yet.
 """

@@ -1,8 +1,7 @@
 """Top-down pose with ScopeViT-tiny on COCO, 256x192, 210 epochs, 8 GPUs x 32 people.
 
     python tools/train.py configs/pose/td-hm_scopevit-tiny_8xb32-210e_coco-256x192.py \
-        --cfg-options model.backbone.init_cfg.type=Pretrained \
-        model.backbone.init_cfg.prefix=backbone. model.backbone.init_cfg.checkpoint=IN1K.pth
+        --pretrained work_dirs/scopevit-tiny_8xb128_in1k/epoch_300.pth
 
 Source: the authors' settings. Here: not trained yet.
 """

@@ -1,9 +1,2 @@
-_base_ = './scopevit-xtiny_fashion-mnist.py'
-model = dict(
-    _delete_=True,
-    type='TimmClassifier',
-    model_name='convnextv2_pico',
-    in_chans=1,
-    num_classes=10,
-    loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-)
+_base_ = './resnet18_fashion-mnist.py'
+model = dict(model_name='convnextv2_pico')

@@ -1,3 +1,4 @@
+# The other networks of timm inherit this file and give their name.
 _base_ = './scopevit-xtiny_fashion-mnist.py'
 model = dict(
     _delete_=True,

@@ -1,8 +1,7 @@
 """Semantic FPN with ScopeViT-tiny on ADE20K, 512x512, 80,000 iterations, 8 GPUs x 4 images.
 
     python tools/train.py configs/segmentation/fpn_scopevit-tiny_8xb4-80k_ade20k-512x512.py \
-        --cfg-options model.backbone.init_cfg.type=Pretrained \
-        model.backbone.init_cfg.prefix=backbone. model.backbone.init_cfg.checkpoint=IN1K.pth
+        --pretrained work_dirs/scopevit-tiny_8xb128_in1k/epoch_300.pth
 
 Source: the authors' settings. Here: not trained yet.
 """

@@ -1,8 +1,7 @@
 """UperNet with ScopeViT-tiny on ADE20K, 512x512, 160,000 iterations, 8 GPUs x 2 images.
 
     python tools/train.py configs/segmentation/upernet_scopevit-tiny_8xb2-160k_ade20k-512x512.py \
-        --cfg-options model.backbone.init_cfg.type=Pretrained \
-        model.backbone.init_cfg.prefix=backbone. model.backbone.init_cfg.checkpoint=IN1K.pth
+        --pretrained work_dirs/scopevit-tiny_8xb128_in1k/epoch_300.pth
 
 Source: the authors' settings, but for the auxiliary head of the small size, which has the 256
 channels of its stage and not 320. Here: not trained yet.

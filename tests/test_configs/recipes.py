@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import re
 import socket
 from pathlib import Path
 
@@ -27,6 +28,8 @@ PEERS = [recipe for recipe in RECIPES if '/peers/' in recipe]
 OURS = [recipe for recipe in RECIPES if recipe not in PEERS]
 PRIMITIVES = [recipe for recipe in OURS if 'scopevit-tiny_' in recipe]
 SIZES = [recipe for recipe in OURS if recipe not in PRIMITIVES]
+# Those with another schedule or image size build the same model as those without.
+VARIANTS = [recipe for recipe in RECIPES if re.search('-ema_|_ms-3x_|-384x288', recipe)]
 
 # mmengine reads a library's whole model zoo again for each of its files that a recipe inherits.
 load_once = functools.cache(mmengine.load)

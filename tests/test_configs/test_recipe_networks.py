@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,14 +21,25 @@ from mmpose.registry import KEYPOINT_CODECS
 from mmpose.structures import PoseDataSample
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
-from recipes import CONFIGS, OURS, RECIPES, ROOT, backbone_name, build, load, method, read
+from recipes import (
+    CONFIGS,
+    OURS,
+    RECIPES,
+    ROOT,
+    VARIANTS,
+    backbone_name,
+    build,
+    load,
+    method,
+    primitive,
+    read,
+)
 from torch import nn
 
 from scopevit.models.scopevit import TransformerLayer
 from scopevit.models.sizes import ARCHS
 
-# Those with another schedule build the same model, says test_names.
-NETWORKS = [recipe for recipe in RECIPES if not re.search('-ema_|_ms-3x_', recipe)]
+NETWORKS = [recipe for recipe in RECIPES if recipe not in VARIANTS]
 
 # With 1000 classes.
 PARAMETERS = {'xtiny': 5_287_490, 'tiny': 8_006_716, 'small': 18_162_010}
@@ -81,7 +93,7 @@ OPTIMIZERS = {
     'td-hm': Optimizer('Adam', 1e-3, 0.0),
 }
 
-HEIGHT, WIDTH = 101, 75
+HEIGHT, WIDTH = 69, 53
 SEED = 1
 
 
@@ -189,6 +201,18 @@ def test_optimizer_is_the_authors(network):
     assert wrong == ([] if expected.weight_decay else list(names))
 
 
+def test_optimizer_names_no_parameters_of_other_networks(network):
+    keys = custom_keys(network.recipe)
+    if network.recipe not in OURS:
+        keys -= custom_keys(primitive(network.recipe))  # which no peer changes
+    names = [name for name, _ in network.model.named_parameters()]
+    assert {key for key in keys if not any(key in name for name in names)} == set()
+
+
+def custom_keys(recipe: str) -> set[str]:
+    return set(load(recipe).optim_wrapper.get('paramwise_cfg', {}).get('custom_keys', {}))
+
+
 # Vectors and tables of other networks that decay would pull to zero without any use.
 SPARED_OF_PEERS = (
     'gamma', 'grn', 'layer_scale', 'pos_embed', 'cls_token', 'relative_position_bias_table',
@@ -244,10 +268,10 @@ def classification_batch(network: Network) -> dict:
 
 def detection_batch(network: Network) -> dict:
     masks = np.zeros((2, HEIGHT, WIDTH), np.uint8)
-    masks[0, 20:90, 10:50] = 1
-    masks[1, 30:61, 40:75] = 1
+    masks[0, 14:60, 7:35] = 1
+    masks[1, 20:41, 28:53] = 1
     instances = InstanceData(
-        bboxes=torch.tensor([[10.0, 20.0, 50.0, 90.0], [40.0, 30.0, 75.0, 61.0]]),
+        bboxes=torch.tensor([[7.0, 14.0, 35.0, 60.0], [28.0, 20.0, 53.0, 41.0]]),
         labels=torch.tensor([0, 79]),
         masks=BitmapMasks(masks, HEIGHT, WIDTH),
     )
@@ -259,8 +283,8 @@ def detection_batch(network: Network) -> dict:
 
 def segmentation_batch(network: Network) -> dict:
     labels = torch.full((1, HEIGHT, WIDTH), 255)
-    labels[:, 20:90, 10:50] = 149
-    labels[:, :, 50:] = 0
+    labels[:, 14:60, 7:35] = 149
+    labels[:, :, 35:] = 0
     meta = dict(img_shape=(HEIGHT, WIDTH), ori_shape=(HEIGHT, WIDTH))
     samples = [SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=meta) for _ in range(2)]
     image = read_image(HEIGHT, WIDTH)
@@ -269,33 +293,32 @@ def segmentation_batch(network: Network) -> dict:
 
 def pose_batch(network: Network) -> dict:
     decoder = dict(network.cfg.model.head.decoder)
-    width, height = (side - 2 for side in decoder['input_size'])
     with torch.no_grad():
-        last = network.model.backbone(torch.zeros(2, 3, height, width))[-1]
+        last = network.model.backbone(torch.zeros(2, 3, HEIGHT, WIDTH))[-1]
     # Three deconvolutions double the last map.
     heatmap_size = (8 * last.shape[3], 8 * last.shape[2])
-    decoder.update(input_size=(width, height), heatmap_size=heatmap_size)
-    # Keypoint k is at (10 k, 12 k).
-    keypoints = np.arange(17, dtype=np.float32)[None, :, None] * [10, 12]
+    decoder.update(input_size=(WIDTH, HEIGHT), heatmap_size=heatmap_size)
+    # Keypoint k is at (3 k, 4 k).
+    keypoints = np.arange(17, dtype=np.float32)[None, :, None] * [3, 4]
     codec = KEYPOINT_CODECS.build(decoder)
     targets = codec.encode(keypoints.astype(np.float32), np.ones((1, 17), np.float32))
     sample = PoseDataSample(
         gt_instances=InstanceData(
-            bboxes=np.array([[0.0, 0.0, width, height]]), bbox_scores=np.ones(1)
+            bboxes=np.array([[0.0, 0.0, WIDTH, HEIGHT]]), bbox_scores=np.ones(1)
         ),
         gt_instance_labels=InstanceData(
             keypoint_weights=torch.from_numpy(targets['keypoint_weights'])
         ),
         gt_fields=PixelData(heatmaps=torch.from_numpy(targets['heatmaps'])),
         metainfo=dict(
-            img_shape=(height, width),
-            input_size=(width, height),
-            input_center=np.array([width / 2, height / 2]),
-            input_scale=np.array([width, height], np.float64),
+            img_shape=(HEIGHT, WIDTH),
+            input_size=(WIDTH, HEIGHT),
+            input_center=np.array([WIDTH / 2, HEIGHT / 2]),
+            input_scale=np.array([WIDTH, HEIGHT], np.float64),
             flip_indices=[0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15],
         ),
     )
-    return dict(inputs=[read_image(height, width)], data_samples=[sample])
+    return dict(inputs=[read_image(HEIGHT, WIDTH)], data_samples=[sample])
 
 
 BATCHES = {
@@ -411,7 +434,7 @@ CHECKS = {
 }
 
 
-# A backbone of one's own --------------------------------------------------------------------------
+# A network of one's own ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -427,11 +450,9 @@ CHECKS = {
         ),
     ],
 )
-def test_another_backbone_takes_the_place_by_one_short_config(primitive, name, tmp_path):
-    path = tmp_path / 'mine.py'
-    path.write_text(OWN_BACKBONE.replace('PRIMITIVE', str(CONFIGS / primitive)))
-    cfg = read(path)
-    network = Network(name, cfg, build(cfg, shrink(cfg.model)))
+def test_another_backbone_takes_the_place_as_the_page_says(primitive, name, tmp_path):
+    text = re.sub("_base_ = '.*'", f"_base_ = '{CONFIGS / primitive}'", snippet('detection'))
+    network = own_network(name, text, tmp_path)
     assert type(network.model.backbone).__name__ == 'TIMMBackbone'
     # 11,689,512 with the classifier of 1000 classes.
     assert count_parameters(network.model.backbone) == 11_689_512 - 513 * 1000
@@ -440,11 +461,23 @@ def test_another_backbone_takes_the_place_by_one_short_config(primitive, name, t
     check_prediction(network)
 
 
-OWN_BACKBONE = """
-_base_ = 'PRIMITIVE'
-backbone = dict(type='mmpretrain.TIMMBackbone', model_name='resnet18', features_only=True)
-model = dict(
-    backbone=dict(_delete_=True, out_indices=(1, 2, 3, 4), **backbone),
-    neck=dict(in_channels=[64, 128, 256, 512]),
-)
-"""
+def test_another_classifier_takes_the_place_as_the_page_says(tmp_path):
+    text = snippet('classification').replace('../_base_', str(CONFIGS / '_base_'))
+    network = own_network('classification/resnet18_8xb128_in1k.py', text, tmp_path)
+    assert count_parameters(network.model) == 11_689_512
+    check_training_step(network)
+    check_prediction(network)
+
+
+def snippet(task: str) -> str:
+    """The config on the page of a task."""
+    page = (CONFIGS / task / 'README.md').read_text()
+    (text,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    return text
+
+
+def own_network(name: str, text: str, folder: Path) -> Network:
+    path = folder / 'mine.py'
+    path.write_text(text)
+    cfg = read(path)
+    return Network(name, cfg, build(cfg, shrink(cfg.model)))

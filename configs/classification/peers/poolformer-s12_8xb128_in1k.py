@@ -1,8 +1,2 @@
-_base_ = '../../_base_/in1k_224.py'
-model = dict(
-    type='TimmClassifier',
-    model_name='poolformer_s12',
-    num_classes=1000,
-    drop_path_rate=0.1,
-    loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-)
+_base_ = ['../../_base_/in1k_224.py', '../../_base_/timm_classifier.py']
+model = dict(model_name='poolformer_s12')

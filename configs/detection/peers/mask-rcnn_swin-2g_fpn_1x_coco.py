@@ -3,3 +3,6 @@ model = dict(
     backbone=dict(_base_.peer_backbone, _delete_=True),
     neck=dict(in_channels=_base_.peer_channels),
 )
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0)))
+)
