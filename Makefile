@@ -3,15 +3,15 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo race test lint types clean check
+.PHONY: help setup demo race test test-all lint types clean check
 
 WORKERS ?= 2
 
 # So that the code here is the code that runs, whatever is installed.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-setup demo race test: roles = runtime nodeps tasks
-setup test: roles += tests
+setup demo race test test-all: roles = runtime nodeps tasks
+setup test test-all: roles += tests
 setup lint types: roles += dev
 
 ifdef PYTHON
@@ -25,7 +25,8 @@ help:
 	@echo 'make setup            install everything into .venv'
 	@echo 'make demo [TASK=...]  train, test and draw four tasks on the images in data/demo'
 	@echo 'make race             train ScopeViT and peers by one recipe on small images, and compare'
-	@echo 'make test [ARGS=...]  run the tests; ARGS go to pytest'
+	@echo 'make test [ARGS=...]  run the tests that are not slow; ARGS go to pytest'
+	@echo 'make test-all         run all tests'
 	@echo 'make lint             check style and formatting'
 	@echo 'make types            check types'
 	@echo 'make clean            remove caches and build leftovers; .venv and work_dirs stay'
@@ -38,9 +39,12 @@ demo: $(ready)
 race: $(ready)
 	"$(PYTHON)" tools/benchmark/race.py $(ARGS)
 
-# One thread a worker: more than there are cores slow one another down.
-test: $(ready)
-	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) $(ARGS)
+# ARGS come last, for their -m to be the one that counts: ARGS='-m slow' runs the rest.
+test: choice := -m 'not slow'
+# One thread a worker: more than there are cores slow one another down. A worker that is done takes
+# tests from the other's end, so that most tests of a file share what they load.
+test test-all: $(ready)
+	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) --dist worksteal $(choice) $(ARGS)
 
 lint: $(ready)
 	"$(PYTHON)" -m ruff check

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from mini import MINI
+from mini import MINI, assert_near, outputs
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
@@ -31,16 +31,6 @@ def deployed(model):
     model = copy.deepcopy(model)
     model.switch_to_deploy()
     return model
-
-
-def outputs(model, x):
-    with torch.no_grad():
-        return model(x)
-
-
-def assert_near(actual, expected, tolerance):
-    for a, b in zip(actual, expected, strict=True):
-        assert (a - b).abs().max() < tolerance * b.abs().max()
 
 
 @pytest.mark.parametrize(

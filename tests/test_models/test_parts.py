@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from mini import MINI
+from mini import MINI, assert_near
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -25,11 +25,6 @@ def mini(**kwargs):
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return model
-
-
-def assert_near(actual, expected, tolerance=1e-5):
-    for a, b in zip(actual, expected, strict=True):
-        assert (a - b).abs().max() <= tolerance * b.abs().max() + 1e-8
 
 
 def gradients(model, x):

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = ('Makefile', 'setup.py', 'requirements', 'tools/install.sh', '.ci/run')
+PYTEST = '-m pytest -n 2 --dist worksteal'
 
 # Says what it was run with; makes virtual environments of itself.
 FAKE_PYTHON = """#!/bin/sh
@@ -93,14 +94,15 @@ def errors(result: subprocess.CompletedProcess) -> list[str]:
 def test_help_comes_first(clone, run):
     result = run(clone, 'make')
     assert result.returncode == 0
-    for target in ('setup', 'demo', 'test', 'lint', 'clean'):
+    for target in ('setup', 'demo', 'test', 'test-all', 'lint', 'types', 'clean'):
         assert f'make {target}' in result.stdout
 
 
 def test_demo_and_test(clone, run):
     assert 'ran tools/demo/run.py\n' in run(clone, 'make', 'demo').stdout
     assert 'ran tools/demo/run.py --task pose\n' in run(clone, 'make', 'demo', 'TASK=pose').stdout
-    assert 'ran -m pytest -n 2 -x\n' in run(clone, 'make', 'test', 'ARGS=-x').stdout
+    assert f'ran {PYTEST} -m not slow -x\n' in run(clone, 'make', 'test', 'ARGS=-x').stdout
+    assert f'ran {PYTEST} -x\n' in run(clone, 'make', 'test-all', 'ARGS=-x').stdout
 
 
 def test_set_up_once(clone, run):
@@ -200,7 +202,7 @@ def test_foreign_python_that_is_none(clone, run):
 
 def test_complete_foreign_python_is_used_as_it_is(clone, run):
     result = run(clone, 'make', 'test', PYTHON='python3')
-    assert result.stdout.splitlines()[-1] == 'ran -m pytest -n 2'
+    assert result.stdout.splitlines()[-1] == f'ran {PYTEST} -m not slow'
     assert 'pip' not in result.stdout
     assert not (clone / '.venv').exists()
 
@@ -216,5 +218,13 @@ def test_this_python_is_complete():
 def test_ci_run(clone, run, flags):
     result = run(clone, clone / '.ci' / 'run', CI='true', MAKEFLAGS=flags)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == 'ran -m pytest -n 2'
-    assert run(clone, clone / '.ci' / 'run', FAIL_AT='pytest').returncode != 0
+    ran = [line for line in result.stdout.splitlines() if line.startswith('ran -m')]
+    assert [line for line in ran if ' pip ' not in line] == [
+        'ran -m ruff check',
+        'ran -m ruff format --check',
+        'ran -m mypy',
+        f'ran {PYTEST} -m not slow',
+        f'ran {PYTEST} -m not slow -m slow',
+    ]
+    for step in ('ruff check', 'mypy', 'pytest', '-m slow'):
+        assert run(clone, clone / '.ci' / 'run', FAIL_AT=step).returncode != 0

@@ -431,7 +431,7 @@ def test_weights_of_another_size(make_task, fails, earlier, save_weights, tmp_pa
     training = tmp_path / 'training.pth'
     torch.save(training_state(weights), training)
     # One more block than the weights have, and another width of a convolution.
-    task.edit('depths=(1, 1, 1, 1)', 'depths=(1, 2, 1, 1)')
+    task.edit("'depths': (1, 1, 2, 1)", "'depths': (1, 2, 2, 1)")
     arguments = ['--work-dir', task.work_dir]
     init_cfg = 'model.backbone.init_cfg'
     lines = [

@@ -13,16 +13,16 @@ import torchvision
 
 from scopevit.engine import run
 
-# Of the heads: fc 64 x 3 + 3; RPN 3x3 conv 16 x 16 + 16, 1x1 convs to 1 and 4; and so on.
-FPN = (8 + 16 + 32 + 64) * 16 + 4 * 16 + 4 * (9 * 16 * 16 + 16)
+# Of the heads: fc 32 x 3 + 3; RPN 3x3 conv 16 x 16 + 16, 1x1 convs to 1 and 4; and so on.
+FPN = (8 + 16 + 32 + 32) * 16 + 4 * 16 + 4 * (9 * 16 * 16 + 16)
 RPN = 9 * 16 * 16 + 16 + (16 * 1 + 1) + (16 * 4 + 4)
 BOX = (49 * 16 * 16 + 16) + (16 * 16 + 16) + (16 * 4 + 4) + (16 * 12 + 12)
 MASK = (9 * 16 * 16 + 16) + (4 * 16 * 16 + 16) + (16 * 3 + 3)
 OUTSIDE_OF_BACKBONE = {
-    'classification': 64 * 3 + 3,
+    'classification': 32 * 3 + 3,
     'detection': FPN + RPN + BOX + MASK,
     'segmentation': (9 * 8 * 8 + 16) + (9 * 16 * 8 + 16) + (8 * 4 + 4),
-    'pose': (16 * 64 * 16 + 32) + 2 * (16 * 16 * 16 + 32) + (16 * 17 + 17),
+    'pose': (16 * 32 * 16 + 32) + 2 * (16 * 16 * 16 + 32) + (16 * 17 + 17),
 }
 METRIC = {
     'classification': 'accuracy/top1',
