@@ -72,3 +72,10 @@ def test_training_goes_on(task, tool):
     assert is_same['backbone.stages.0.patch_embed.0.weight']
     assert not is_same['backbone.stages.3.patch_embed.0.weight']
     assert not is_same['head.fc.weight']
+
+
+def test_the_deployed_form_of_then_is_refused():
+    weights = read_checkpoint(FOLDER / 'deployed_before.pth')
+    for deploy in (False, True):
+        with pytest.raises(RuntimeError, match='by a version that folded more than batch norms'):
+            ScopeViT(ARCH, deploy=deploy).load_state_dict(weights)

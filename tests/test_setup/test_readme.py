@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from scopevit import ScopeViT
-from scopevit.models.scopevit import KERNEL_SIZES, dilated_spans
+from scopevit.models.groups import dilated_spans
+from scopevit.models.sizes import KERNEL_SIZES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / 'README.md').read_text()

@@ -18,7 +18,7 @@ from scopevit import ScopeViT
 from scopevit.engine.cli import run_tool
 from scopevit.errors import InputError
 from scopevit.files import write_text
-from scopevit.models.scopevit import dilated_spans
+from scopevit.models.groups import dilated_spans
 
 ROOT = Path(__file__).parents[2]
 ARCH = 'tiny'
