@@ -1,7 +1,7 @@
 """Checks of the backbone's arguments: what is wrong, and what would be right."""
 
-import operator
 from collections.abc import Sequence
+from math import inf, isfinite
 from typing import Any
 
 from torch import Tensor
@@ -18,20 +18,15 @@ def check_flags(**flags: bool) -> None:
 
 
 def check_number(
-    name: str,
-    value: float,
-    kind: type,
-    low: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
+    name: str, value: float, kind: type, low: float = -inf, above: float = -inf, below: float = inf
 ) -> None:
     """Raises unless `value` is a number of `kind` with low <= value, above < value < below."""
     kinds = (int, float) if kind is float else (kind,)
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise TypeError(f'{name} must be of type {kind.__name__}, not {value!r}')
-    bounds = [('>=', low, operator.ge), ('>', above, operator.gt), ('<', below, operator.lt)]
-    if not all(bound is None or holds(value, bound) for _, bound, holds in bounds):
-        wanted = ' and '.join(f'{sign} {bound}' for sign, bound, _ in bounds if bound is not None)
+    if not (low <= value and above < value < below):
+        bounds = [('>=', low), ('>', above), ('<', below)]
+        wanted = ' and '.join(f'{sign} {bound}' for sign, bound in bounds if isfinite(bound))
         raise ValueError(f'{name} must be {wanted}, not {value!r}')
 
 

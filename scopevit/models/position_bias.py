@@ -14,15 +14,11 @@ DROPOUT = 0.125
 
 
 class RelativePositionBias(nn.Module):
-    """Bias of a GSDA group's logits: a small MLP of the signed logarithmic slot offsets.
+    """Bias of a GSDA group's logits, an MLP of the signed logarithmic offsets of its slots.
 
     In eval mode, where nobody asks for its gradient, it is made once and kept until the weights
     are others, until it is made with gradients, or until the mode is set. What overwrites weights
     through `.data` has to call `eval()` after it, as MMEngine does after its EMAHook.
-
-    Args:
-        num_heads: Heads of the attention.
-        grid_size: Side G of a full group.
     """
 
     offsets: Tensor

@@ -28,8 +28,9 @@ from scopevit.models.attention_inputs import AttentionInputs
 from scopevit.models.checks import ConfigType
 from scopevit.models.cpu import TokenLinear, biased_attention, in_parts, in_strips, is_pointwise
 from scopevit.models.deploy import check_form, fold_batch_norms
-from scopevit.models.groups import DilatedGroups, PaddedGroups
+from scopevit.models.groups import DilatedGroups
 from scopevit.models.modes import compute_dtype, is_known
+from scopevit.models.padded_groups import PaddedGroups
 from scopevit.models.position_bias import RelativePositionBias
 from scopevit.models.recompute import recomputed
 from scopevit.models.sizes import KERNEL_SIZES, resolve_arch

@@ -185,7 +185,7 @@ def draw_gsda(picture: Picture, model: ScopeViT, top: float) -> None:
         'GSDA: dilated groups',
         f'Tokens of one colour are a group: at most {grid}×{grid}, a dilation apart, so that they '
         'reach over the whole map. They attend to one another alone, with a bias for how far apart '
-        'in the group they are. The maps left and right show two of their groups.',
+        'they are; left and right, two of their groups are shown.',
     )
     maps = [(2, (IMAGE, IMAGE)), (3, (IMAGE, IMAGE)), (3, OTHER_IMAGE)]
     for i, (stage, image) in enumerate(maps):
