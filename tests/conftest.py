@@ -17,7 +17,7 @@ import torch
 from mmengine.registry import MODELS
 from mmengine.utils import ManagerMixin
 
-from scopevit.engine.cli import run_tool
+from scopevit.cli import run_tool
 from scopevit.engine.config import load_config
 from scopevit.engine.libraries import find_library
 

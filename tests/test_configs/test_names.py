@@ -22,7 +22,7 @@ from recipes import (
     stem,
 )
 
-from scopevit.engine.cli import add_common_arguments
+from scopevit.cli import add_common_arguments
 from scopevit.engine.config import merge_options
 
 EPOCHS = {'1x': 12, '3x': 36}  # the field's words

@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from scopevit.benchmark.arguments import PositiveInt
 from scopevit.benchmark.complexity import count_complexity
 from scopevit.benchmark.machine import describe_machine
 from scopevit.benchmark.metrics import read_metrics, summarize
@@ -31,7 +30,7 @@ from scopevit.benchmark.report import (
     scatter_plot,
     write_figure,
 )
-from scopevit.engine.cli import run_tool
+from scopevit.cli import PositiveInt, run_tool
 from scopevit.engine.config import read_config
 from scopevit.engine.weights import find_last_checkpoint
 from scopevit.errors import InputError
