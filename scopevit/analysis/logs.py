@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scopevit.benchmark.report import write_figure
 from scopevit.errors import InputError
+from scopevit.report import write_figure
 
 LOG = Path('vis_data', 'scalars.json')
 # What a line is about, and what else a line of validation has beside metrics.

@@ -1,14 +1,12 @@
-"""Ways to run a network: eager, deployed, compiled, in half precision; and one pass of it."""
+"""Ways to run a network: eager, deployed, compiled, in half precision."""
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from scopevit.benchmark.memory import tensors_of
 from scopevit.benchmark.plain import PlainScopeViT
-from scopevit.benchmark.speed import COMPILE_LIMIT, synchronize
+from scopevit.benchmark.timing import Pass
 from scopevit.errors import InputError
 from scopevit.models.scopevit import ScopeViT
 
@@ -59,55 +57,23 @@ def make_classifier(form: str, module: nn.Module) -> nn.Module:
     return module
 
 
-class Pass:
-    """A forward pass of a network in a form, in training with its backward pass.
+def make_pass(module: nn.Module, form: str, mode: str, device: str = 'cpu') -> Pass:
+    """Returns a pass of a network, as `make_backbone` or `make_classifier` return it, in a form.
 
-    Args:
-        module: Network, as `make_backbone` or `make_classifier` return it.
-        form: How to run it.
-        mode: 'inference' or 'training'.
-        images: (B, C, H, W).
-        device: 'cpu' or 'cuda'.
+    What is left is to compile it, where the form says so.
     """
+    parts = form.split('+')
+    amp = torch.bfloat16 if 'bf16' in parts else None
+    return Pass(module, device, mode == TRAINING, 'channels-last' in parts, amp)
 
-    def __init__(
-        self, module: nn.Module, form: str, mode: str, images: Tensor, device: str = 'cpu'
-    ) -> None:
-        self.parts, self.mode, self.device = form.split('+'), mode, device
-        is_last = 'channels-last' in self.parts
-        layout = torch.channels_last if is_last else torch.contiguous_format
-        self.module = module.train(mode == TRAINING).to(device, memory_format=layout)
-        self.images = images.to(device).contiguous(memory_format=layout)
-        # Static shapes: every size is compiled for itself.
-        self.forward = self.module
-        if 'compiled' in self.parts:
-            self.forward = torch.compile(self.module, dynamic=False)
 
-    def prepare(self) -> None:
-        """Runs it for the first time, which compiles it where the form says so.
+def prepare(run: Pass, form: str, images: Tensor) -> None:
+    """Runs a pass for the first time, which compiles it where its form says so.
 
-        For inference, weights become constants, which oneDNN gets in the layout that it wants.
-        """
-        limit = torch._dynamo.config.patch(cache_size_limit=COMPILE_LIMIT)
-        with limit, torch._inductor.config.patch(freezing=True):
-            self()
-
-    def __call__(self, guard: Callable = torch.inference_mode) -> object:
-        """Runs it once; returns the outputs of the forward pass.
-
-        Args:
-            guard: `torch.inference_mode`, or `torch.no_grad`, under which all operators
-                can be watched. Training does without.
-        """
-        amp = torch.autocast(self.device, torch.bfloat16, enabled='bf16' in self.parts)
-        if self.mode == INFERENCE:
-            with guard(), amp:
-                outs = self.forward(self.images)
-        else:
-            self.module.zero_grad(set_to_none=True)
-            with amp:
-                outs = self.forward(self.images)
-            loss = sum(out.float().square().mean() for out in tensors_of(outs))
-            loss.backward()
-        synchronize(self.device)
-        return outs
+    For inference, weights become constants, which oneDNN gets in the layout that it wants.
+    """
+    if 'compiled' in form.split('+'):
+        with torch._inductor.config.patch(freezing=True):
+            run.compile([images])
+    else:
+        run(images)

@@ -18,7 +18,7 @@ from scopevit.engine.data import leaf_configs
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import find_library
 from scopevit.engine.model import build_model
-from scopevit.errors import InputError
+from scopevit.errors import InputError, error_text
 
 TASKS = {
     'mmpretrain': 'classification',
@@ -75,11 +75,9 @@ class Network:
             yield
         except (AssertionError, LookupError, NotImplementedError, RuntimeError, TypeError,
                 ValueError) as error:  # fmt: skip
-            height, width = self.shape[1:]
-            cause = ''.join(str(error).strip().splitlines()[:1])
+            size = 'x'.join(map(str, self.shape[1:]))
             raise InputError(
-                f'{self.name} does not run on images of {height}x{width}: '
-                f'{type(error).__name__}: {cause}'
+                f'{self.name} does not run on images of {size}: {error_text(error)}'
             ) from error
 
 

@@ -12,7 +12,7 @@ from scopevit.benchmark.metrics import Score
 from scopevit.benchmark.networks import Network, build_network, from_timm, network_key
 from scopevit.benchmark.speed import SpeedOptions, Timing, measure_speed
 from scopevit.engine.config import load_config
-from scopevit.errors import InputError
+from scopevit.errors import error_text
 
 
 @dataclass
@@ -147,9 +147,3 @@ def named_row(row: Row, source: Path | str) -> Row:
     if isinstance(source, Path):
         return dataclasses.replace(row, name=source.stem, source=str(source))
     return dataclasses.replace(row, name=source, source='timm')
-
-
-def error_text(error: Exception) -> str:
-    """Returns the message of an error on one line, with its type unless it speaks to the user."""
-    message = ' '.join(str(error).split())
-    return message if isinstance(error, InputError) else f'{type(error).__name__}: {message}'

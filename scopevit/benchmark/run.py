@@ -1,7 +1,6 @@
 """The benchmark from the arguments of `tools/benchmark/table.py` to the files in its folder."""
 
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +8,8 @@ from pathlib import Path
 from scopevit.benchmark.machine import available_devices, check_device, describe_machine
 from scopevit.benchmark.metrics import Score, find_scores
 from scopevit.benchmark.networks import check_timm_name, find_recipes, from_name
+from scopevit.benchmark.pages import log, machine_table, make_folder, make_page
 from scopevit.benchmark.published import Published, read_published
-from scopevit.benchmark.report import (
-    Point,
-    markdown_table,
-    scatter_plot,
-    write_figure,
-)
 from scopevit.benchmark.rows import Row, measure_rows
 from scopevit.benchmark.speed import SpeedOptions, measure_speed
 from scopevit.benchmark.table import (
@@ -28,6 +22,7 @@ from scopevit.benchmark.table import (
 )
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
+from scopevit.report import scatter_plot, write_figure
 
 SIZE_NOTE = """\
 Multiply-adds are those of convolutions, matrix products and attention for one image. Norms are not
@@ -96,29 +91,45 @@ def run_benchmark(
     rows = measure_rows(recipes, timm_names, size, options, deadline, log)
     for row in rows:
         row.scores = scores.get(row.name, []) if row.source != 'timm' else []
-
-    machine = describe_machine(devices[-1])
-    batch_sizes = SpeedOptions.batch_sizes
-    report = make_report(rows, entries, batch_sizes if speed else (), devices, machine)
-    write_text(folder / 'table.md', report)
-    write_text(folder / 'table.csv', rows_csv(rows, devices))
-    content = {
-        'machine': machine,
-        'options': [dataclasses.asdict(one) for one in options],
-        'rows': [dataclasses.asdict(row) for row in rows],
-        'published': [dataclasses.asdict(entry) for entry in entries],
-    }
-    write_json(folder / 'table.json', content)
-    if kind == 'throughput':
-        points = throughput_points(rows, batch_sizes[-1], devices)
-        y_label = f'images per second at batch {batch_sizes[-1]}'
-    else:
-        points, y_label = metric_points(rows, entries), 'metric (%)'
-    write_plots(folder, points, y_label)
+    report = write_results(folder, rows, entries, options, speed, kind)
     failed = [row.name for row in rows if row.error]
     if failed:
         print(report)
         raise InputError(f'{len(failed)} of {len(rows)} not fully measured: {", ".join(failed)}')
+    return report
+
+
+def write_results(
+    folder: Path,
+    rows: Sequence[Row],
+    published: Sequence[Published],
+    options: Sequence[SpeedOptions],
+    speed: bool,
+    plot: str | None,
+) -> str:
+    """Writes the files of `run_benchmark` and returns the report; see there."""
+    devices = [one.device for one in options]
+    batch_sizes = options[0].batch_sizes if speed else ()
+    machine = describe_machine(devices[-1])
+    report = make_report(rows, published, batch_sizes, devices, machine)
+    write_text(folder / 'table.md', report)
+    write_text(folder / 'table.csv', rows_csv(rows, devices))
+    measured = {'options': options, 'rows': rows, 'published': published}
+    content = {key: list(map(dataclasses.asdict, values)) for key, values in measured.items()}
+    write_json(folder / 'table.json', {'machine': machine, **content})
+    if plot == 'throughput':
+        points = throughput_points(rows, batch_sizes[-1], devices)
+        y_label = f'images per second at batch {batch_sizes[-1]}'
+    else:
+        points, y_label = metric_points(rows, published), 'metric (%)'
+    paths = [folder / 'plot.svg', folder / 'plot.png']
+    if points:
+        figure = scatter_plot(points, 'multiply-adds (G)', y_label)
+        for path in paths:
+            write_figure(figure, path)
+    else:  # of an earlier run
+        for path in paths:
+            path.unlink(missing_ok=True)
     return report
 
 
@@ -146,23 +157,7 @@ def run_throughput(
     networks = [from_name(name, size) for name in dict.fromkeys(names)]
     deadline = time.perf_counter() + 60 * max_minutes
     table = speed_table(networks, measure_speed(networks, options, deadline, log=log))
-    machine = describe_machine(options.device)
-    return f'{table}\n{markdown_table(["what", "which"], list(machine.items()), align="ll")}'
-
-
-def log(line: str) -> None:
-    """Prints a line about the progress."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def make_folder(path: str) -> Path:
-    """Makes a folder for results, before they have taken time."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out: cannot make the folder {path}: {error.strerror}') from error
-    return folder
+    return f'{table}\n{machine_table(describe_machine(options.device))}'
 
 
 def load_scores(work_dirs: str | None) -> dict[str, list[Score]]:
@@ -204,20 +199,4 @@ def make_report(
     if others:
         parts += ['## Models\n', rows_table(others, batch_sizes, devices)]
     parts.append(SIZE_NOTE + (SPEED_NOTE if batch_sizes else ''))
-    failed = [f'- {row.name}: {row.error}\n' for row in rows if row.error]
-    if failed:
-        parts += ['## Not measured\n', ''.join(failed)]
-    parts += ['## Machine\n', markdown_table(['what', 'which'], list(machine.items()), align='ll')]
-    return '\n'.join(parts)
-
-
-def write_plots(folder: Path, points: Sequence[Point], y_label: str) -> None:
-    """Writes the plot as SVG and PNG, or removes one of an earlier run if there are no points."""
-    paths = [folder / 'plot.svg', folder / 'plot.png']
-    if not points:
-        for path in paths:
-            path.unlink(missing_ok=True)
-        return
-    figure = scatter_plot(points, 'multiply-adds (G)', y_label)
-    for path in paths:
-        write_figure(figure, path)
+    return make_page(parts, [f'{row.name}: {row.error}' for row in rows if row.error], machine)

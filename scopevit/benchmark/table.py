@@ -11,35 +11,24 @@ from scopevit.benchmark.complexity import Complexity
 from scopevit.benchmark.metrics import NOT_TRAINED, Score
 from scopevit.benchmark.networks import Network
 from scopevit.benchmark.published import Published
-from scopevit.benchmark.report import Point, csv_table, markdown_table
 from scopevit.benchmark.rows import Row
 from scopevit.benchmark.speed import Timing
+from scopevit.report import Point, csv_table, markdown_table, number, size_text, spread
 
 # GPUs and batch, or epochs, in the name of a recipe: 8xb128, 1x, ms-3x.
 SCHEDULE = re.compile(r'\d+xb\d+|(ms-)?\d+x$')
 TIMING_NAMES = ('images', 'passes', 'lower_seconds', 'median_seconds', 'upper_seconds')
 
 
-def decimals(value: float) -> str:
-    """Returns a number with about three digits."""
-    return f'{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}'
-
-
-def spread_text(quartiles: tuple[float, float, float], factor: float = 1.0) -> str:
-    """Returns a median and its quartiles, if there are any beside it."""
-    low, median, high = (decimals(factor * value) for value in quartiles)
-    return f'{median} ({low}–{high})' if quartiles[0] < quartiles[2] else median
-
-
-def size_text(row: Row) -> str:
-    """Returns height and width of a row's input."""
-    return '×'.join(map(str, row.shape[1:]))
+def latency_text(timing: Timing) -> str:
+    """Returns the milliseconds a batch."""
+    return spread([1e3 * seconds for seconds in timing.quartiles])
 
 
 def throughput_text(timing: Timing, batch_size: int) -> str:
     """Returns the images a second, and the batch size where it had to be smaller."""
     mark = '' if timing.batch_size == batch_size else f' at batch {timing.batch_size}'
-    return spread_text(timing.images_per_second) + mark
+    return spread(timing.images_per_second) + mark
 
 
 def measured_columns(batch_sizes: Sequence[int], devices: Sequence[str]) -> list[str]:
@@ -67,7 +56,7 @@ def measured_cells(
         return [''] * len(measured_columns(batch_sizes, devices))
     cells = [f'{row.parameters / 1e6:.2f}', f'{row.multiply_adds / 1e9:.2f}']
     for device in devices:
-        cells.append(decimals(row.memory_bytes[device] / 2**20))
+        cells.append(number(row.memory_bytes[device] / 2**20))
         if batch_sizes:
             cells += speed_cells(row.timings[device], batch_sizes)
     return cells
@@ -78,7 +67,7 @@ def speed_cells(timings: dict[int, Timing], batch_sizes: Sequence[int]) -> list[
     if not timings:
         return ['see below'] * 2
     first, last = batch_sizes[0], batch_sizes[-1]
-    return [spread_text(timings[first].quartiles, 1e3), throughput_text(timings[last], last)]
+    return [latency_text(timings[first]), throughput_text(timings[last], last)]
 
 
 def result_text(row: Row) -> str:
@@ -96,7 +85,7 @@ def rows_table(rows: Sequence[Row], batch_sizes: Sequence[int], devices: Sequenc
     cells = []
     for row in rows:
         figures = measured_cells(row, batch_sizes, devices)
-        cells.append([row.name, row.task, size_text(row), *figures, result_text(row)])
+        cells.append([row.name, row.task, size_text(row.shape[1:]), *figures, result_text(row)])
     columns = ['model', 'task', 'input', *measured, 'metric (%)']
     return markdown_table(columns, cells, align=f'lll{"r" * len(measured)}l')
 
@@ -117,7 +106,7 @@ def published_table(
         figures = [f'{value:.1f}' for value in (entry.params, entry.gflops, entry.top1)]
         measured = measured_cells(row, batch_sizes, devices)
         result = result_text(row).removeprefix('top-1 ') if row else 'no library has it'
-        own_size = size_text(row) if row else ''
+        own_size = size_text(row.shape[1:]) if row else ''
         cells.append([entry.system, entry.venue, size, *figures, own_size, *measured, result])
     columns = [
         'system',
@@ -236,7 +225,7 @@ def labels(rows: Sequence[Row]) -> list[str]:
     names = [
         (
             short_name(row.name),
-            f'{short_name(row.name)} {size_text(row)}',
+            f'{short_name(row.name)} {size_text(row.shape[1:])}',
             row.name,
             f'{row.name} ({row.source})',
         )
@@ -269,8 +258,8 @@ def complexity_table(network: Network, modules: Sequence[Complexity]) -> str:
         for module in modules
         if module.parameters or module.multiply_adds
     ]
-    size = '×'.join(map(str, network.shape))
-    return markdown_table([size, 'parameters (M)', 'multiply-adds (G)', 'share (%)'], cells)
+    columns = [size_text(network.shape), 'parameters (M)', 'multiply-adds (G)', 'share (%)']
+    return markdown_table(columns, cells)
 
 
 def speed_table(networks: Sequence[Network], timings: Sequence[dict[int, Timing]]) -> str:
@@ -279,11 +268,11 @@ def speed_table(networks: Sequence[Network], timings: Sequence[dict[int, Timing]
     cells = [
         [
             network.name,
-            '×'.join(map(str, network.shape[1:])),
+            size_text(network.shape[1:]),
             str(timing.batch_size),
             str(len(timing.seconds)),
-            spread_text(timing.quartiles, 1e3),
-            spread_text(timing.images_per_second),
+            latency_text(timing),
+            spread(timing.images_per_second),
         ]
         for network, by_size in zip(networks, timings)
         for timing in {timing.batch_size: timing for timing in by_size.values()}.values()

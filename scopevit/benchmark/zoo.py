@@ -10,9 +10,8 @@ import yaml
 from scopevit.benchmark.complexity import Complexity, count_complexity
 from scopevit.benchmark.metrics import NOT_TRAINED, Score, find_scores
 from scopevit.benchmark.networks import build_network, input_shape, network_key
-from scopevit.benchmark.report import markdown_table
 from scopevit.engine.config import load_config
-from scopevit.errors import InputError
+from scopevit.report import markdown_table, replace_between, size_text
 
 HEADER = '# Written by tools/benchmark/zoo.py. `Results: null`: not trained yet.\n'
 COLLECTIONS = [
@@ -132,13 +131,10 @@ def replace_table(readme: Path, text: str, name: str, recipes: list[Recipe]) -> 
         InputError: If there is no place for it.
     """
     begin, end = f'<!-- table of {name} -->\n', '<!-- end of table -->'
-    pattern = re.compile(f'{re.escape(begin)}.*?{re.escape(end)}', re.DOTALL)
-    if not pattern.search(text):
-        raise InputError(f'{readme} has no {begin.strip()} ... {end}')
     rows = [
         [
             f'[{recipe.path.stem}]({recipe.path.relative_to(readme.parent)})',
-            '{}×{}'.format(*recipe.shape[1:]),
+            size_text(recipe.shape[1:]),
             f'{recipe.complexity.parameters / 1e6:.3f}',
             f'{recipe.complexity.multiply_adds / 1e9:.3f}',
             '\n'.join(map(str, recipe.scores)) or NOT_TRAINED,
@@ -147,7 +143,7 @@ def replace_table(readme: Path, text: str, name: str, recipes: list[Recipe]) -> 
     ]
     columns = ['recipe', 'input', 'parameters, M', 'multiply-adds, G', 'result']
     table = markdown_table(columns, rows, align='lrrrl')
-    return pattern.sub(lambda match: f'{begin}{table}{end}', text)
+    return replace_between(text, begin, end, table, str(readme))
 
 
 def metafile_text(root: Path, task: str, recipes: list[Recipe]) -> str:

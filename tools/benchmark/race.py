@@ -24,17 +24,17 @@ from scopevit.benchmark.complexity import count_complexity
 from scopevit.benchmark.machine import describe_machine
 from scopevit.benchmark.metrics import read_metrics, summarize
 from scopevit.benchmark.networks import from_config
-from scopevit.benchmark.report import (
-    Point,
-    markdown_table,
-    scatter_plot,
-    write_figure,
-)
 from scopevit.cli import PositiveInt, run_tool
 from scopevit.engine.config import read_config
 from scopevit.engine.weights import find_last_checkpoint
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
+from scopevit.report import (
+    Point,
+    markdown_table,
+    scatter_plot,
+    write_figure,
+)
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'

@@ -7,14 +7,14 @@ import cv2
 import pytest
 from matplotlib.text import Annotation
 
-from scopevit.benchmark.report import (
+from scopevit.files import write_text
+from scopevit.report import (
     Point,
     csv_table,
     markdown_table,
     scatter_plot,
     write_figure,
 )
-from scopevit.files import write_text
 
 
 def test_markdown_to_the_letter():

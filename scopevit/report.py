@@ -1,7 +1,8 @@
-"""Tables in Markdown and CSV, and scatter plots; for any rows, not for networks alone."""
+"""Numbers and tables in Markdown and CSV, and scatter plots."""
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
+from scopevit.errors import InputError
 from scopevit.files import replacing
 
 ACCENT, GREY = '#d55e00', '#666666'
@@ -32,6 +34,23 @@ LABEL_OFFSETS = [
         (-0.7, -0.7),
     )
 ]
+
+
+def number(value: float) -> str:
+    """Returns three significant digits, and whole numbers in full."""
+    digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+    return f'{value:.{digits}f}'
+
+
+def spread(quartiles: Sequence[float]) -> str:
+    """Returns a median with its quartiles (lower, median, upper), where they differ."""
+    low, median, high = map(number, quartiles)
+    return f'{median} ({low}–{high})' if quartiles[0] < quartiles[2] else median
+
+
+def size_text(shape: Sequence[int]) -> str:
+    """Returns the sides of something, as '256×192'."""
+    return '×'.join(map(str, shape))
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], align: str = '') -> str:
@@ -60,6 +79,26 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], align:
 def escape(cell: str) -> str:
     """Returns the text of a cell as Markdown shows it in a table."""
     return cell.replace('|', '\\|').replace('\n', '<br>')
+
+
+def replace_between(text: str, begin: str, end: str, content: str, source: str) -> str:
+    """Returns a text with other content between two marks.
+
+    Args:
+        text: Has the two marks.
+        begin: First mark.
+        end: Second mark.
+        content: What to put between them.
+        source: Where the text is from, for the message.
+
+    Raises:
+        InputError: If a mark is missing.
+    """
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise InputError(f'{source} has no {begin.strip()} ... {end}')
+    return f'{before}{begin}{content}{end}{after}'
 
 
 def csv_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
