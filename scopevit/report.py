@@ -20,20 +20,8 @@ from scopevit.files import replacing
 
 ACCENT, GREY = '#d55e00', '#666666'
 # Where a label may stand, in points from its mark: right, left, above, below and further away.
-LABEL_OFFSETS = [
-    (x * reach, y * reach)
-    for reach in (7, 14, 24, 36)
-    for x, y in (
-        (1, 0),
-        (-1, 0),
-        (0, 1),
-        (0, -1),
-        (0.7, 0.7),
-        (0.7, -0.7),
-        (-0.7, 0.7),
-        (-0.7, -0.7),
-    )
-]
+DIRECTIONS = [(1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (0.7, -0.7), (-0.7, 0.7), (-0.7, -0.7)]
+LABEL_OFFSETS = [(x * reach, y * reach) for reach in (7, 14, 24, 36) for x, y in DIRECTIONS]
 
 
 def number(value: float) -> str:
@@ -84,15 +72,8 @@ def escape(cell: str) -> str:
 def replace_between(text: str, begin: str, end: str, content: str, source: str) -> str:
     """Returns a text with other content between two marks.
 
-    Args:
-        text: Has the two marks.
-        begin: First mark.
-        end: Second mark.
-        content: What to put between them.
-        source: Where the text is from, for the message.
-
     Raises:
-        InputError: If a mark is missing.
+        InputError: If a mark is missing; the message names the `source` of the text.
     """
     before, _, rest = text.partition(begin)
     _, found, after = rest.partition(end)
@@ -190,8 +171,7 @@ def draw_points(axes: Axes, points: Sequence[Point]) -> None:
 
 def place_labels(axes: Axes, points: Sequence[Point]) -> None:
     """Writes each label where it covers the least of the marks and labels that are there."""
-    renderer = axes.figure.canvas.get_renderer()
-    frame = axes.get_window_extent(renderer)
+    frame = axes.get_window_extent()
     taken = [mark_box(axes, point) for point in points]
     for point in sorted(points, key=lambda point: not point.accent):
         label = axes.annotate(
@@ -206,7 +186,7 @@ def place_labels(axes: Axes, points: Sequence[Point]) -> None:
         boxes = []
         for x, y in LABEL_OFFSETS:
             move_label(label, x, y)
-            box = label.get_window_extent(renderer)
+            box = label.get_window_extent()
             boxes.append((sum(overlap(box, other) for other in taken) + outside(box, frame), box))
         best = min(range(len(boxes)), key=lambda i: boxes[i][0])  # the nearest of equals
         move_label(label, *LABEL_OFFSETS[best])
@@ -241,7 +221,7 @@ def outside(box: Bbox, frame: Bbox) -> float:
 
 def write_figure(figure: Figure, path: Path) -> None:
     """Writes a figure to a file, whole or not at all; an SVG keeps its text as text."""
-    settings = {'svg.fonttype': 'none', 'svg.hashsalt': path.name}
     metadata = {'Date': None} if path.suffix == '.svg' else None
-    with replacing(path) as part, matplotlib.rc_context(settings):
+    settings = matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': path.name})
+    with replacing(path) as part, settings:
         figure.savefig(part, format=path.suffix[1:], metadata=metadata, dpi=120)

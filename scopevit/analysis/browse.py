@@ -8,6 +8,7 @@ images are those of the training; the libraries' visualizers draw.
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -82,7 +83,8 @@ def browse(
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', f'{split}_dataloader')
     out_dir = Path(out_dir or Path(cfg.work_dir, 'browse'))
-    paths, first = [], []
+    paths: list[Path] = []
+    first: list[tuple[str, np.ndarray]] = []
     with DefaultScope.overwrite_default_scope(library.name), input_errors(str(config)):
         for name, picture in draw_samples(cfg, library, split, number, stages, seed):
             paths.append(out_dir / f'{name}.png')
@@ -103,7 +105,7 @@ def draw_samples(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields name and picture of each sample, (H, W, 3) RGB; `browse` has the arguments."""
     model = build_model(cfg)
-    preprocessor = model.data_preprocessor
+    preprocessor: Any = model.data_preprocessor
     dataset_cfg = cfg[f'{split}_dataloader'].dataset
     key = f'{split}_dataloader.dataset'
     check_dataset_files(dataset_cfg, key, library.name)
@@ -144,7 +146,7 @@ def draw_samples(
             yield f'{split}_{index:06d}{stem}', side_by_side(pictures)
 
 
-def build_dataset(cfg: dict, model: nn.Module, key: str) -> object:
+def build_dataset(cfg: dict, model: nn.Module, key: str) -> Any:
     """Builds a data set in the current scope, and checks it as training does.
 
     Raises:
@@ -164,7 +166,7 @@ def build_dataset(cfg: dict, model: nn.Module, key: str) -> object:
     return dataset
 
 
-def keep_original_steps(cfg: object) -> object:
+def keep_original_steps(cfg: Any) -> Any:
     """Copies the config of a data set, its pipelines reduced to loading and packing."""
     if isinstance(cfg, (list, tuple)):
         return type(cfg)(keep_original_steps(item) for item in cfg)
@@ -176,7 +178,7 @@ def keep_original_steps(cfg: object) -> object:
     return copy
 
 
-def all_steps(cfg: object) -> Iterator[dict]:
+def all_steps(cfg: Any) -> Iterator[dict]:
     """Yields every dict with a type in the config of a data set, those of nested pipelines too."""
     if isinstance(cfg, dict):
         if 'type' in cfg:
@@ -192,7 +194,7 @@ def loads_bgr(cfg: dict) -> bool:
     return any(type_name(step).startswith('LoadImage') for step in all_steps(cfg))
 
 
-def fed_format(dataset_cfg: dict, preprocessor: nn.Module) -> ImageFormat:
+def fed_format(dataset_cfg: dict, preprocessor: Any) -> ImageFormat:
     """Says how the network's input came from pixels: in the pipeline, then in the preprocessor."""
     normalizations, swaps = [], int(loads_bgr(dataset_cfg))
     for step in all_steps(dataset_cfg):
@@ -218,7 +220,7 @@ def annotates_late(cfg: dict) -> bool:
     return False
 
 
-def take_sample(datasets: dict[str, object], index: int) -> dict[str, dict] | None:
+def take_sample(datasets: dict[str, Any], index: int) -> dict[str, dict] | None:
     """Takes a sample from the data set of each stage.
 
     For a sample that its pipeline drops, a data set gives another one; beside the original, only

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -133,6 +134,7 @@ def yardsticks(device: str) -> tuple[Callable[[], object], float, Callable[[], o
     return product, 2.0 * side**3, copy, 2.0 * source.nbytes
 
 
+Result = TypeVar('Result')
 Candidate = tuple[Measurement, Callable[[], Pass], Tensor]  # what builds the pass, and its images
 
 
@@ -226,7 +228,7 @@ def form_of_any(form: str) -> str:
     return '+'.join(part for part in form.split('+') if part not in own) or 'eager'
 
 
-def in_process(function: Callable, *args: object) -> object:
+def in_process(function: Callable[..., Result], *args: object) -> Result:
     """Calls a function in a new process, whose allocator no other measurement has been at."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
         return pool.submit(function, *args).result()
@@ -302,7 +304,8 @@ def run_backbone_speed(
     if page:
         page_with(page, '')
     folder, machine = make_folder(out), describe_machine(device)
-    begin, done, profiles = time.perf_counter(), [], {}
+    begin, profiles = time.perf_counter(), {}
+    done: list[Case] = []
     for name in cases:
         own = forms or default_forms(name)
         if name == PEERS:

@@ -120,13 +120,14 @@ def case_table(case: Case) -> str:
     base, rows = case.plain, []
     for m in case.measured:
         rate = m.operations / m.median
-        known = base and base.peak_bytes and m.peak_bytes
         rows.append([
             m.form,
             number(1e3 * m.median),
             spread(m.speedup(base)) if base else '',
             '' if m.peak_bytes is None else number(m.peak_bytes / 1e6),
-            number(base.peak_bytes / m.peak_bytes) if known else '',
+            number(base.peak_bytes / m.peak_bytes)
+            if base and base.peak_bytes and m.peak_bytes
+            else '',
             number(rate / 1e9),
             '' if 'bf16' in m.form else f'{100 * rate / case.product_rate:.0f}',
         ])  # fmt: skip

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from scopevit.benchmark.networks import TensorForward
 from scopevit.benchmark.plain import PlainScopeViT
 from scopevit.benchmark.timing import Pass
 from scopevit.errors import InputError
@@ -49,7 +50,7 @@ def in_form(backbone: ScopeViT, form: str) -> nn.Module:
     return backbone
 
 
-def make_classifier(form: str, module: nn.Module) -> nn.Module:
+def make_classifier(form: str, module: TensorForward) -> nn.Module:
     """Returns a copy of an mmpretrain classifier in a form."""
     module = copy.deepcopy(module)
     if isinstance(getattr(module.model, 'backbone', None), ScopeViT):

@@ -35,7 +35,7 @@ class PeakMemory(TorchDispatchMode):
         self._alive: dict[int, int] = {}  # bytes of each storage by its address
 
     def __torch_dispatch__(
-        self, func: object, types: object, args: tuple = (), kwargs: dict | None = None
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
     ) -> object:
         out = func(*args, **(kwargs or {}))
         given = {storage._cdata for storage in storages((args, kwargs))}

@@ -114,9 +114,13 @@ def write_results(
     report = make_report(rows, published, batch_sizes, devices, machine)
     write_text(folder / 'table.md', report)
     write_text(folder / 'table.csv', rows_csv(rows, devices))
-    measured = {'options': options, 'rows': rows, 'published': published}
-    content = {key: list(map(dataclasses.asdict, values)) for key, values in measured.items()}
-    write_json(folder / 'table.json', {'machine': machine, **content})
+    content = {
+        'machine': machine,
+        'options': [dataclasses.asdict(one) for one in options],
+        'rows': [dataclasses.asdict(row) for row in rows],
+        'published': [dataclasses.asdict(entry) for entry in published],
+    }
+    write_json(folder / 'table.json', content)
     if plot == 'throughput':
         points = throughput_points(rows, batch_sizes[-1], devices)
         y_label = f'images per second at batch {batch_sizes[-1]}'

@@ -14,7 +14,7 @@ from scopevit.engine.config import load_config
 from scopevit.report import markdown_table, replace_between, size_text
 
 HEADER = '# Written by tools/benchmark/zoo.py. `Results: null`: not trained yet.\n'
-COLLECTIONS = [
+COLLECTIONS: list[dict] = [
     {
         'Name': 'ScopeViT',
         'Metadata': {
