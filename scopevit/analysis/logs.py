@@ -94,8 +94,7 @@ def analyze(
         logs: Work dirs, the folders of single runs in them, or log files.
         keys: What to draw; by default the loss and the validation metrics.
         labels: A name for each run; by default its folder.
-        out: Picture, .png or .svg; by default `curves.png` beside the first
-            log.
+        out: Picture, .png or .svg; by default `curves.png` beside the first log.
         smooth: Over how many logged values of training to average.
 
     Returns:

@@ -37,7 +37,6 @@ from scopevit.benchmark.forms import (
     make_backbone,
     make_classifier,
     make_pass,
-    prepare,
 )
 from scopevit.benchmark.machine import check_device, describe_machine
 from scopevit.benchmark.memory import peak_memory
@@ -113,8 +112,55 @@ def default_forms(name: str) -> tuple[str, ...]:
 # Measuring ----------------------------------------------------------------------------------------
 
 
-def yardsticks(device: str) -> tuple[Callable[[], object], float, Callable[[], object], float]:
-    """Returns a product of large matrices and its operations, a large copy and its bytes."""
+Result = TypeVar('Result')
+Candidate = tuple[Measurement, Callable[[], Pass], Tensor]  # what builds the pass, and its images
+
+
+def measure(name: str, candidates: Sequence[Candidate], device: str) -> Case:
+    """Builds the candidates of a case and times them in turn.
+
+    What does not run is kept with the reason, and the others go on.
+    """
+    case = Case(name, [measurement for measurement, _, _ in candidates], 0.0, 0.0)
+    rates: list[tuple[float, float]] = []
+
+    def failed(index: int, error: Exception) -> None:
+        if index == len(candidates):
+            raise error  # of the yardsticks
+        case.measurements[index].seconds.clear()
+        case.measurements[index].failed = error_text(error)
+
+    turns = [*(time_pass(*candidate) for candidate in candidates), time_yardsticks(rates, device)]
+    take_turns(turns, failed, lambda line: log(f'{name}: {line}'), rounds=MIN_ROUNDS)
+    case.product_rate, case.copy_rate = map(statistics.median, zip(*rates))
+    return case
+
+
+def time_pass(m: Measurement, make: Callable[[], Pass], images: Tensor) -> Iterator[None]:
+    """Builds a pass and measures its memory; then adds to its times at each turn."""
+    log(f'preparing {m.network}, {m.form}')
+    run = make()
+    images = run.place(images)
+    compiled = 'compiled' in m.form.split('+')
+    # For inference, weights become constants, which oneDNN gets in the layout that it wants.
+    with torch._inductor.config.patch(freezing=True):
+        if compiled:
+            run.compile([images])
+        else:
+            run(images)
+    if run.device == 'cuda' or not compiled:  # a compiler hides what it allocates on a CPU
+        run.module.zero_grad(set_to_none=True)
+        m.peak_bytes = peak_memory(partial(run, images, torch.no_grad), run.device)
+    while True:
+        yield
+        m.seconds.append(median_time(partial(run, images)))
+
+
+def time_yardsticks(rates: list[tuple[float, float]], device: str) -> Iterator[None]:
+    """Adds at each turn what the machine can do: operations and bytes a second.
+
+    They are those of a product of large matrices and of a large copy.
+    """
     side = 8192 if device == 'cuda' else 2048
     source = torch.zeros(2**26, device=device)
     target = torch.empty_like(source)
@@ -131,53 +177,15 @@ def yardsticks(device: str) -> tuple[Callable[[], object], float, Callable[[], o
         target.copy_(source)
         synchronize(device)
 
-    return product, 2.0 * side**3, copy, 2.0 * source.nbytes
-
-
-Result = TypeVar('Result')
-Candidate = tuple[Measurement, Callable[[], Pass], Tensor]  # what builds the pass, and its images
-
-
-def measure(name: str, candidates: Sequence[Candidate], device: str) -> Case:
-    """Builds the candidates of a case and times them in turn.
-
-    What does not run is kept with the reason, and the others go on.
-    """
-    measurements = [measurement for measurement, _, _ in candidates]
-    product, operations, copy, copied = yardsticks(device)
-    products: list[float] = []
-    copies: list[float] = []
-
-    def failed(index: int, error: Exception) -> None:
-        measurements[index].seconds.clear()
-        measurements[index].failed = error_text(error)
-
-    turns = [time_pass(*candidate) for candidate in candidates]
-    turns += [add_medians(product, products), add_medians(copy, copies)]
-    take_turns(turns, failed, lambda line: log(f'{name}: {line}'), rounds=MIN_ROUNDS)
-    product_rate = operations / statistics.median(products)
-    return Case(name, measurements, product_rate, copied / statistics.median(copies))
-
-
-def time_pass(m: Measurement, make: Callable[[], Pass], images: Tensor) -> Iterator[None]:
-    """Builds a pass and measures its memory; then adds to its times at each turn."""
-    log(f'preparing {m.network}, {m.form}')
-    run = make()
-    images = run.place(images)
-    prepare(run, m.form, images)
-    # A compiler hides what it allocates on a CPU.
-    if run.device == 'cuda' or 'compiled' not in m.form:
-        run.module.zero_grad(set_to_none=True)
-        m.peak_bytes = peak_memory(partial(run, images, torch.no_grad), run.device)
-    yield from add_medians(partial(run, images), m.seconds)
-
-
-def add_medians(run: Callable[[], object], seconds: list[float]) -> Iterator[None]:
-    """Adds the median time of a run's visit at each turn."""
     while True:
         yield
-        times = visit(run, VISIT_SECONDS, trusted=10 * VISIT_SECONDS)
-        seconds.append(statistics.median(times))
+        seconds = median_time(product), median_time(copy)
+        rates.append((2.0 * side**3 / seconds[0], 2.0 * source.nbytes / seconds[1]))
+
+
+def median_time(run: Callable[[], object]) -> float:
+    """Returns the median of the times of a visit."""
+    return statistics.median(visit(run, VISIT_SECONDS, trusted=10 * VISIT_SECONDS))
 
 
 def backbone_case(name: str, forms: Sequence[str], arch: str, device: str) -> Case:
@@ -279,7 +287,7 @@ def run_backbone_speed(
     out: str = 'work_dirs/backbone_speed',
     page: str | None = None,
 ) -> str:
-    """Measures cases and writes the tables and all numbers.
+    """Measures cases, writes the tables and all numbers, and returns the tables in Markdown.
 
     Args:
         cases: Names: 'peers', or as `parse_case` reads them.
@@ -289,11 +297,8 @@ def run_backbone_speed(
         with_profile: Whether to add tables of the operators of `PROFILED_CASES`.
         published: File of published results, whose configs are the peers.
         out: Folder for `backbone_speed.md` and `.json`, written after each case.
-        page: Markdown file whose tables to replace in the end, see `page_with`; the
-            numbers go beside it, with the ending .json.
-
-    Returns:
-        The tables in Markdown.
+        page: Markdown file whose tables to replace in the end, see `page_with`; the numbers go
+            beside it, with the ending .json.
 
     Raises:
         InputError: If something given is wrong, before anything is measured; or afterwards, if some
@@ -308,10 +313,8 @@ def run_backbone_speed(
     done: list[Case] = []
     for name in cases:
         own = forms or default_forms(name)
-        if name == PEERS:
-            done.append(in_process(peers_case, own, published, device))
-        else:
-            done.append(in_process(backbone_case, name, own, arch, device))
+        what = (peers_case, own, published) if name == PEERS else (backbone_case, name, own, arch)
+        done.append(in_process(*what, device))
         if with_profile and name in PROFILED_CASES:
             profiles[name] = in_process(profile_case, name, arch, device)
         content = {

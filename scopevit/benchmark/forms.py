@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from scopevit.benchmark.networks import TensorForward
 from scopevit.benchmark.plain import PlainScopeViT
@@ -59,22 +59,7 @@ def make_classifier(form: str, module: TensorForward) -> nn.Module:
 
 
 def make_pass(module: nn.Module, form: str, mode: str, device: str = 'cpu') -> Pass:
-    """Returns a pass of a network, as `make_backbone` or `make_classifier` return it, in a form.
-
-    What is left is to compile it, where the form says so.
-    """
+    """Returns a pass of a network that is in a form, but for compiling it."""
     parts = form.split('+')
     amp = torch.bfloat16 if 'bf16' in parts else None
     return Pass(module, device, mode == TRAINING, 'channels-last' in parts, amp)
-
-
-def prepare(run: Pass, form: str, images: Tensor) -> None:
-    """Runs a pass for the first time, which compiles it where its form says so.
-
-    For inference, weights become constants, which oneDNN gets in the layout that it wants.
-    """
-    if 'compiled' in form.split('+'):
-        with torch._inductor.config.patch(freezing=True):
-            run.compile([images])
-    else:
-        run(images)

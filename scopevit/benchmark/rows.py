@@ -75,12 +75,10 @@ def measure_rows(
         log(f'size and memory: {source}')
         key = str(source)
         try:
-            if isinstance(source, Path):
-                cfg = load_config(source)
-                key = network_key(cfg, size)
+            cfg = load_config(source) if isinstance(source, Path) else None
+            key = network_key(cfg, size) if cfg else key
             if key not in measured:
-                is_recipe = isinstance(source, Path)
-                network = build_network(cfg, size) if is_recipe else from_timm(key, size)
+                network = build_network(cfg, size) if cfg else from_timm(key, size)
                 measured[key] = measure_size(network, [one.device for one in options])
                 rows[key] = measured[key][1]
         # Whatever a library raises about one model is no reason to leave out the others.
@@ -102,16 +100,8 @@ def measure_size(network: Network, devices: Sequence[str]) -> tuple[Network, Row
     memory_bytes = {devices[0]: measure_memory(network, devices[0])}
     seconds = time.perf_counter() - begin
     memory_bytes.update({device: measure_memory(network, device) for device in devices[1:]})
-    row = Row(
-        network.name,
-        network.source,
-        network.task,
-        network.backbone,
-        network.shape,
-        complexity.parameters,
-        complexity.multiply_adds,
-        memory_bytes,
-    )
+    row = Row(network.name, network.source, network.task, network.backbone, network.shape,
+              complexity.parameters, complexity.multiply_adds, memory_bytes)  # fmt: skip
     return network, row, seconds
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scopevit.benchmark.machine import available_devices, check_device, describe_machine
-from scopevit.benchmark.metrics import Score, find_scores
+from scopevit.benchmark.metrics import find_scores
 from scopevit.benchmark.networks import check_timm_name, find_recipes, from_name
 from scopevit.benchmark.pages import log, machine_table, make_folder, make_page
 from scopevit.benchmark.published import Published, read_published
@@ -48,25 +48,20 @@ def run_benchmark(
     max_minutes: float = 9.0,
     plot: str | None = None,
 ) -> str:
-    """Measures networks and writes `table.md`, `.csv` and `.json`, `plot.svg` and `.png`.
+    """Writes `table.md`, which it returns, `table.csv`, `table.json`, `plot.svg` and `plot.png`.
 
     Args:
         configs: Config files, and folders of them.
         timm_names: timm's names of models.
         published: File of published results, whose configs are measured as well.
-        work_dirs: Folder to look for `metrics.json` files in; by default `work_dirs`,
-            if it is there.
+        work_dirs: Folder of `metrics.json` files; by default `work_dirs`, if it is there.
         out: Folder for the results.
         size: Height and width in pixels; by default each model's own.
-        device: 'cpu' or 'cuda'; by default the CPU, and CUDA as well where there is a
-            GPU.
+        device: 'cpu' or 'cuda'; by default the CPU, and CUDA as well where there is a GPU.
         max_batch_seconds: A batch that would take longer is halved until it takes less.
         speed: Whether to measure speed.
         max_minutes: No further round of speed begins that would end after this time.
         plot: 'metric' or 'throughput'; by default the metric where there is one.
-
-    Returns:
-        The report in Markdown.
 
     Raises:
         InputError: If something given is wrong, before anything is measured; or afterwards, if some
@@ -83,14 +78,15 @@ def run_benchmark(
         check_timm_name(name)
     if not (recipes or timm_names):
         raise InputError('nothing to measure: give configs, --timm or --published')
-    scores = load_scores(work_dirs)
-    names = {recipe.stem for recipe in recipes}
-    kind = choose_plot(plot, speed, bool(entries or names & set(scores)))
+    has_default = Path(DEFAULT_WORK_DIRS).is_dir()
+    found = find_scores(work_dirs or DEFAULT_WORK_DIRS) if work_dirs or has_default else {}
+    has_metric = bool(entries) or any(recipe.stem in found for recipe in recipes)
+    kind = choose_plot(plot, speed, has_metric)
     folder = make_folder(out)
     deadline = begin + 60 * max_minutes if speed else None
     rows = measure_rows(recipes, timm_names, size, options, deadline, log)
     for row in rows:
-        row.scores = scores.get(row.name, []) if row.source != 'timm' else []
+        row.scores = found.get(row.name, []) if row.source != 'timm' else []
     report = write_results(folder, rows, entries, options, speed, kind)
     failed = [row.name for row in rows if row.error]
     if failed:
@@ -138,10 +134,7 @@ def write_results(
 
 
 def run_throughput(
-    names: Sequence[str],
-    size: tuple[int, int] | None,
-    options: SpeedOptions,
-    max_minutes: float,
+    names: Sequence[str], size: tuple[int, int] | None, options: SpeedOptions, max_minutes: float
 ) -> str:
     """Times networks in turn.
 
@@ -162,13 +155,6 @@ def run_throughput(
     deadline = time.perf_counter() + 60 * max_minutes
     table = speed_table(networks, measure_speed(networks, options, deadline, log=log))
     return f'{table}\n{machine_table(describe_machine(options.device))}'
-
-
-def load_scores(work_dirs: str | None) -> dict[str, list[Score]]:
-    """Returns the scores below the folder given, or else below `work_dirs`, if it is there."""
-    if work_dirs is None and not Path(DEFAULT_WORK_DIRS).is_dir():
-        return {}
-    return find_scores(work_dirs or DEFAULT_WORK_DIRS)
 
 
 def choose_plot(plot: str | None, speed: bool, metric: bool) -> str | None:

@@ -63,11 +63,6 @@ class Timing:
         return tuple(self.batch_size / seconds for seconds in reversed(self.quartiles))
 
 
-def raise_error(network: Network, error: Exception) -> None:
-    """Raises what went wrong with a network: the others are not measured either."""
-    raise error
-
-
 def measure_speed(
     networks: Sequence[Network],
     options: SpeedOptions,
@@ -75,7 +70,7 @@ def measure_speed(
     estimates: Sequence[float] | None = None,
     clock: Callable[[], float] = time.perf_counter,
     log: Callable[[str], None] = print,
-    failed: Callable[[Network, Exception], None] = raise_error,
+    failed: Callable[[Network, Exception], None] | None = None,
 ) -> list[dict[int, Timing]]:
     """Times networks in rounds that visit every network and batch size; see `take_turns`.
 
@@ -87,12 +82,12 @@ def measure_speed(
             A shorter one than `TRUSTED_SECONDS` is not trusted, but measured again.
         clock: Returns a time in seconds.
         log: Takes a line about the progress, once a round.
-        failed: Takes a network that does not run, or does not compile, and why. The
-            others go on unless this raises, as it does by default.
+        failed: Takes a network that does not run, or does not compile, and why; the others go on.
+            Without it, the error is raised.
 
     Returns:
-        Timings of each network by the batch size asked for, none of one
-        that failed. Where several of these sizes became the same, so are their timings.
+        Timings of each network by the batch size asked for, none of one that failed. Where several
+        of these sizes became the same, so are their timings.
 
     Raises:
         InputError: If a network does not run, or does not compile, see `failed`.
@@ -101,6 +96,8 @@ def measure_speed(
 
     def drop(index: int, error: Exception) -> None:
         timings[index].clear()
+        if failed is None:
+            raise error
         failed(networks[index], error)
 
     candidates = [
