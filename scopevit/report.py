@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,8 @@ LABEL_OFFSETS = [(x * reach, y * reach) for reach in (7, 14, 24, 36) for x, y in
 
 def number(value: float) -> str:
     """Returns three significant digits, and whole numbers in full."""
-    digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
-    return f'{value:.{digits}f}'
+    exponent = int(f'{value:.2e}'.partition('e')[2])  # of what is rounded: 99.97 is 100
+    return f'{value:.{max(0, 2 - exponent)}f}'
 
 
 def spread(quartiles: Sequence[float]) -> str:

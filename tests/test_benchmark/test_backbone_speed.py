@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from scopevit.benchmark import backbone_speed
 from scopevit.benchmark.backbone_speed import (
@@ -19,6 +20,7 @@ from scopevit.benchmark.backbone_table import Measurement
 from scopevit.benchmark.forms import INFERENCE, TRAINING, check_form, make_backbone, make_pass
 from scopevit.benchmark.memory import tensors_of
 from scopevit.benchmark.plain import PlainScopeViT
+from scopevit.benchmark.timing import Pass
 from scopevit.errors import InputError
 
 TOOL = 'benchmark/backbone_speed'
@@ -100,6 +102,26 @@ def test_what_fails_does_not_stop_the_others(monkeypatch):
     assert case.measurements[0].failed == 'RuntimeError: no kernel'
     assert len(case.measurements[1].seconds) == 2 and case.measurements[1].peak_bytes > 0
     assert case.product_rate > 0 < case.copy_rate
+
+
+def test_what_fails_in_a_round_keeps_no_times(monkeypatch):
+    monkeypatch.setattr(backbone_speed, 'VISIT_SECONDS', 1e-3)
+
+    class Tires(nn.Module):
+        """Fails at its fourth pass, after those that prepare it."""
+
+        passes = 0
+
+        def forward(self, images):
+            self.passes += 1
+            if self.passes > 3:
+                raise MemoryError('tired')
+            return images + 1
+
+    tired = Measurement('Tires', 'eager', (2, 3, 64, 64), 1)
+    case = measure('here', [(tired, lambda: Pass(Tires()), IMAGES)], 'cpu')
+    assert tired.failed == 'MemoryError: tired' and tired.seconds == [] and case.failed == [tired]
+    assert case.copy_rate > 0
 
 
 def test_peers_are_the_recipes_of_the_table(monkeypatch, tmp_path):
