@@ -15,7 +15,7 @@ from mmengine.registry import MODELS
 from mmengine.utils import ManagerMixin
 from tasks import Task, write_task
 
-from scopevit.engine.cli import run_tool
+from scopevit.cli import run_tool
 from scopevit.engine.config import load_config
 from scopevit.engine.libraries import find_library
 

@@ -9,8 +9,8 @@ an error shows its whole traceback.
 import argparse
 import sys
 
+from scopevit.cli import add_common_arguments, parse_arguments, run_tool
 from scopevit.engine import train
-from scopevit.engine.cli import add_common_arguments, parse_arguments, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scopevit.benchmark.report import write_figure
 from scopevit.errors import InputError
+from scopevit.report import write_figure
 
 LOG = Path('vis_data', 'scalars.json')
 # What a line is about, and what else a line of validation has beside metrics.
@@ -94,8 +94,7 @@ def analyze(
         logs: Work dirs, the folders of single runs in them, or log files.
         keys: What to draw; by default the loss and the validation metrics.
         labels: A name for each run; by default its folder.
-        out: Picture, .png or .svg; by default `curves.png` beside the first
-            log.
+        out: Picture, .png or .svg; by default `curves.png` beside the first log.
         smooth: Over how many logged values of training to average.
 
     Returns:
@@ -199,20 +198,19 @@ def read_run(path: str | Path, label: str) -> Run:
     Raises:
         InputError: If there is no log, nothing in it, or a damaged line.
     """
-    lines = []
+    lines: list[Line] = []
     for log in find_logs(path):
         later = read_lines(log)
         start = min((line.step for line in later if not line.validates), default=math.inf)
         lines = [line for line in lines if line.after < start] + later
     epoch_length = find_epoch_length([line for line in lines if not line.validates])
-    train, val = {}, {}
-    for line in lines:
+    train: dict[str, dict[int, float]] = {}
+    val: dict[str, dict[int, float]] = {}
+    for line in sorted(lines, key=lambda line: line.validates):  # names of training come first
         for key, value in line.values.items():
             if not line.validates and key not in PLACE:
                 train.setdefault(key, {})[line.step] = value
-    for line in lines:
-        for key, value in line.values.items():
-            if line.validates and key not in (*PLACE, *COSTS):
+            elif line.validates and key not in (*PLACE, *COSTS):
                 name = f'val/{key}' if key in train else key
                 val.setdefault(name, {})[locate(line, epoch_length)] = value
     if not train and not val:
@@ -222,7 +220,7 @@ def read_run(path: str | Path, label: str) -> Run:
 
 def find_epoch_length(lines: list[Line]) -> float | None:
     """Returns the iterations an epoch: as many as between the first lines of two epochs."""
-    starts = {}
+    starts: dict[int, int] = {}
     for line in lines:
         if line.epoch is not None:
             starts.setdefault(line.epoch, line.step)
@@ -253,7 +251,7 @@ def draw_curves(runs: list[Run], keys: list[str], smooth: int = 1) -> Figure:
 
     Several runs differ in colour, their keys in line or marker; the keys of a single run in both.
     """
-    panels = {}
+    panels: dict[str, list[str]] = {}
     for key in keys:
         panels.setdefault(panel_of(key, runs), []).append(key)
     figure = Figure((9, 3.6 * len(panels)), dpi=120, layout='constrained')

@@ -25,6 +25,11 @@ class Complexity:
     parameters: int
     multiply_adds: int
 
+    @property
+    def figures(self) -> tuple[str, str]:
+        """Parameters in millions and multiply-adds in G."""
+        return f'{self.parameters / 1e6:.3f}', f'{self.multiply_adds / 1e9:.3f}'
+
 
 def attention_flops(
     query: torch.Size, key: torch.Size, value: torch.Size, *args: object, **kwargs: object

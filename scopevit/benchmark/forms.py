@@ -1,14 +1,13 @@
-"""Ways to run a network: eager, deployed, compiled, in half precision; and one pass of it."""
+"""Ways to run a network: eager, deployed, compiled, in half precision."""
 
 import copy
-from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from scopevit.benchmark.memory import tensors_of
+from scopevit.benchmark.networks import TensorForward
 from scopevit.benchmark.plain import PlainScopeViT
-from scopevit.benchmark.speed import COMPILE_LIMIT, synchronize
+from scopevit.benchmark.timing import Pass
 from scopevit.errors import InputError
 from scopevit.models.scopevit import ScopeViT
 
@@ -51,7 +50,7 @@ def in_form(backbone: ScopeViT, form: str) -> nn.Module:
     return backbone
 
 
-def make_classifier(form: str, module: nn.Module) -> nn.Module:
+def make_classifier(form: str, module: TensorForward) -> nn.Module:
     """Returns a copy of an mmpretrain classifier in a form."""
     module = copy.deepcopy(module)
     if isinstance(getattr(module.model, 'backbone', None), ScopeViT):
@@ -59,55 +58,8 @@ def make_classifier(form: str, module: nn.Module) -> nn.Module:
     return module
 
 
-class Pass:
-    """A forward pass of a network in a form, in training with its backward pass.
-
-    Args:
-        module: Network, as `make_backbone` or `make_classifier` return it.
-        form: How to run it.
-        mode: 'inference' or 'training'.
-        images: (B, C, H, W).
-        device: 'cpu' or 'cuda'.
-    """
-
-    def __init__(
-        self, module: nn.Module, form: str, mode: str, images: Tensor, device: str = 'cpu'
-    ) -> None:
-        self.parts, self.mode, self.device = form.split('+'), mode, device
-        is_last = 'channels-last' in self.parts
-        layout = torch.channels_last if is_last else torch.contiguous_format
-        self.module = module.train(mode == TRAINING).to(device, memory_format=layout)
-        self.images = images.to(device).contiguous(memory_format=layout)
-        # Static shapes: every size is compiled for itself.
-        self.forward = self.module
-        if 'compiled' in self.parts:
-            self.forward = torch.compile(self.module, dynamic=False)
-
-    def prepare(self) -> None:
-        """Runs it for the first time, which compiles it where the form says so.
-
-        For inference, weights become constants, which oneDNN gets in the layout that it wants.
-        """
-        limit = torch._dynamo.config.patch(cache_size_limit=COMPILE_LIMIT)
-        with limit, torch._inductor.config.patch(freezing=True):
-            self()
-
-    def __call__(self, guard: Callable = torch.inference_mode) -> object:
-        """Runs it once; returns the outputs of the forward pass.
-
-        Args:
-            guard: `torch.inference_mode`, or `torch.no_grad`, under which all operators
-                can be watched. Training does without.
-        """
-        amp = torch.autocast(self.device, torch.bfloat16, enabled='bf16' in self.parts)
-        if self.mode == INFERENCE:
-            with guard(), amp:
-                outs = self.forward(self.images)
-        else:
-            self.module.zero_grad(set_to_none=True)
-            with amp:
-                outs = self.forward(self.images)
-            loss = sum(out.float().square().mean() for out in tensors_of(outs))
-            loss.backward()
-        synchronize(self.device)
-        return outs
+def make_pass(module: nn.Module, form: str, mode: str, device: str = 'cpu') -> Pass:
+    """Returns a pass of a network that is in a form, but for compiling it."""
+    parts = form.split('+')
+    amp = torch.bfloat16 if 'bf16' in parts else None
+    return Pass(module, device, mode == TRAINING, 'channels-last' in parts, amp)

@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 from pathlib import Path
 
 import torch
@@ -52,9 +53,5 @@ def describe_machine(device: str) -> dict[str, str]:
 def processor_name() -> str:
     """Returns the name of the CPU, or its architecture where the system does not tell."""
     info = Path('/proc/cpuinfo')
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            key, _, value = line.partition(':')
-            if key.strip() == 'model name':
-                return value.strip()
-    return platform.processor() or platform.machine()
+    found = re.search(r'model name\s*:(.*)', info.read_text()) if info.is_file() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()

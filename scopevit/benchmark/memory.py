@@ -1,6 +1,7 @@
 """Peak memory of what runs inside a context."""
 
 import weakref
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class PeakMemory(TorchDispatchMode):
         self._alive: dict[int, int] = {}  # bytes of each storage by its address
 
     def __torch_dispatch__(
-        self, func: object, types: object, args: tuple = (), kwargs: dict | None = None
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
     ) -> object:
         out = func(*args, **(kwargs or {}))
         given = {storage._cdata for storage in storages((args, kwargs))}
@@ -57,10 +58,25 @@ def storages(values: object) -> list[torch.UntypedStorage]:
     return [tensor.untyped_storage() for tensor in tensors_of(values)]
 
 
+def peak_memory(run: Callable[[], object], device: str) -> int:
+    """Measures the bytes that a run allocates at its peak, beyond what is there before.
+
+    On the CPU they are those of `PeakMemory`, on a GPU those of torch's allocator.
+    """
+    if device == 'cpu':
+        with PeakMemory() as memory:
+            run()
+        return memory.peak_bytes
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
 def measure_memory(network: Network, device: str = 'cpu') -> int:
     """Measures the peak memory of one image's forward pass, beyond the network's own and the image.
-
-    On the CPU it is that of `PeakMemory`, on a GPU that of torch's allocator.
 
     Args:
         network: Network.
@@ -72,16 +88,8 @@ def measure_memory(network: Network, device: str = 'cpu') -> int:
     Raises:
         InputError: If the network does not run on images of its shape.
     """
-    module = network.module.to(device)
-    images = network.make_input(device=device)
-    if device == 'cpu':
-        with network.explained(), torch.no_grad(), PeakMemory() as memory:
-            module(images)
-        return memory.peak_bytes
-    with network.explained(), torch.inference_mode():
-        module(images)  # libraries keep workspaces from their first call on
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        module(images)
-        torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before
+    module, images = network.module.to(device), network.make_input(device=device)
+    with network.explained(), torch.no_grad():
+        if device == 'cuda':
+            module(images)  # libraries keep workspaces from their first call on
+        return peak_memory(lambda: module(images), device)

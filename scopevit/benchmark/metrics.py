@@ -35,17 +35,25 @@ class Score:
     deviation: float | None
     runs: int
 
-    def __str__(self) -> str:
+    @property
+    def figures(self) -> str:
+        """The mean, with the deviation if there is one."""
+        return f'{self.mean:.1f}' + ('' if self.deviation is None else f' ± {self.deviation:.1f}')
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """The ends of the deviation, if there is one."""
         if self.deviation is None:
-            return f'{self.name} {self.mean:.1f}'
-        return f'{self.name} {self.mean:.1f} ± {self.deviation:.1f} ({self.runs} runs)'
+            return None
+        return self.mean - self.deviation, self.mean + self.deviation
+
+    def __str__(self) -> str:
+        runs = '' if self.deviation is None else f' ({self.runs} runs)'
+        return f'{self.name} {self.figures}{runs}'
 
 
 def find_scores(work_dirs: str | Path) -> dict[str, list[Score]]:
     """Reads every `metrics.json` below a folder.
-
-    Args:
-        work_dirs: Folder.
 
     Returns:
         Main metrics by the stem of the config that was tested.
@@ -56,7 +64,7 @@ def find_scores(work_dirs: str | Path) -> dict[str, list[Score]]:
     folder = Path(work_dirs)
     if not folder.is_dir():
         raise InputError(f'no folder of work dirs: {folder}')
-    runs = {}
+    runs: dict[str, list[dict]] = {}
     for path in sorted(folder.rglob('metrics.json')):
         config, metrics = read_metrics(path)
         runs.setdefault(Path(config).stem, []).append(metrics)

@@ -1,12 +1,12 @@
 """Networks to measure, from configs of this project's libraries and from timm."""
 
 import difflib
-import itertools
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -18,7 +18,7 @@ from scopevit.engine.data import leaf_configs
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import find_library
 from scopevit.engine.model import build_model
-from scopevit.errors import InputError
+from scopevit.errors import InputError, error_text
 
 TASKS = {
     'mmpretrain': 'classification',
@@ -75,24 +75,18 @@ class Network:
             yield
         except (AssertionError, LookupError, NotImplementedError, RuntimeError, TypeError,
                 ValueError) as error:  # fmt: skip
-            height, width = self.shape[1:]
-            cause = ''.join(str(error).strip().splitlines()[:1])
+            size = 'x'.join(map(str, self.shape[1:]))
             raise InputError(
-                f'{self.name} does not run on images of {height}x{width}: '
-                f'{type(error).__name__}: {cause}'
+                f'{self.name} does not run on images of {size}: {error_text(error)}'
             ) from error
 
 
 class TensorForward(nn.Module):
-    """A model of one of the four libraries, as a function of images alone: its mode 'tensor'.
-
-    Args:
-        model: Model.
-    """
+    """A model of one of the four libraries, as a function of images alone: its mode 'tensor'."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, images: Tensor) -> object:
         """Returns what the last layers give for images of (N, C, H, W)."""
@@ -117,7 +111,7 @@ class TwoStageForward(TensorForward):
         maps = self.model.extract_feat(images)
         boxes = spread_boxes(images, test_cfg['rpn']['max_per_img'])
         features = pool_boxes(roi_head.bbox_roi_extractor, maps, boxes)
-        outputs = (self.model.rpn_head(maps), roi_head.bbox_head(features))
+        outputs: tuple = (self.model.rpn_head(maps), roi_head.bbox_head(features))
         if roi_head.with_mask:
             boxes = spread_boxes(images, test_cfg['rcnn']['max_per_img'])
             features = pool_boxes(roi_head.mask_roi_extractor, maps, boxes)
@@ -142,18 +136,14 @@ def spread_boxes(images: Tensor, count: int) -> Tensor:
     half = torch.tensor(BOX_SIZES, device=images.device)[index % len(BOX_SIZES)] / 2
     x = (index % columns + 0.5) * width / columns
     y = (index // columns + 0.5) * height / rows
-    sides = [
-        (x - half).clamp(0, width),
-        (y - half).clamp(0, height),
-        (x + half).clamp(0, width),
-        (y + half).clamp(0, height),
-    ]
+    sides = [x - half, y - half, x + half, y + half]
+    sides = [side.clamp(0, end) for side, end in zip(sides, (width, height) * 2)]
     boxes = torch.stack(sides, dim=1).to(images.dtype).repeat(batch, 1)  # (N * count, 4)
     image = torch.arange(batch, device=images.device).repeat_interleave(count)
     return torch.cat([image[:, None].to(boxes), boxes], dim=1)
 
 
-def pool_boxes(extractor: nn.Module, maps: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
+def pool_boxes(extractor: Any, maps: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
     """Returns the features of boxes, (boxes, C, size, size)."""
     if boxes.is_meta:  # the values decide which map a box takes
         size = extractor.roi_layers[0].output_size
@@ -264,9 +254,8 @@ def input_shape(cfg: Config, size: tuple[int, int] | None = None) -> tuple[int, 
 
     Args:
         cfg: Config.
-        size: Height and width in pixels; by default those at which the
-            recipe tests. For detection they are those of a landscape image as large as the recipe's
-            scale admits, padded.
+        size: Height and width in pixels; by default those at which the recipe tests. For detection
+            they are those of a landscape image as large as the recipe's scale admits, padded.
 
     Raises:
         InputError: If the config does not tell the size.
@@ -317,8 +306,8 @@ def height_width(
     """Returns height and width of a config's size, which is one side or two."""
     if not size:
         return None
-    sides = [size, size] if isinstance(size, int) else list(size)
-    return tuple(reversed(sides)) if width_first else tuple(sides)
+    first, second = (size, size) if isinstance(size, int) else size
+    return (second, first) if width_first else (first, second)
 
 
 def find_recipes(paths: Sequence[str | Path]) -> list[Path]:
@@ -330,18 +319,14 @@ def find_recipes(paths: Sequence[str | Path]) -> list[Path]:
         InputError: If a file is missing or a folder holds no recipe.
     """
     files: dict[Path, Path] = {}
-    for path in itertools.chain.from_iterable(recipes_at(Path(path)) for path in paths):
-        files.setdefault(path.resolve(), path)
-    return list(files.values())
-
-
-def recipes_at(path: Path) -> list[Path]:
-    """Returns the config files at a path."""
-    if not path.is_dir():
-        if not path.is_file():
+    for path in map(Path, paths):
+        found = [path]
+        if path.is_dir():
+            found = [p for p in path.rglob('*.py') if '_base_' not in p.relative_to(path).parts]
+            if not found:
+                raise InputError(f'no recipe (*.py) in {path}')
+        elif not path.is_file():
             raise InputError(f'no config and no folder of configs: {path}')
-        return [path]
-    found = sorted(p for p in path.rglob('*.py') if '_base_' not in p.relative_to(path).parts)
-    if not found:
-        raise InputError(f'no recipe (*.py) in {path}')
-    return found
+        for recipe in sorted(found):
+            files.setdefault(recipe.resolve(), recipe)
+    return list(files.values())

@@ -8,6 +8,7 @@ alone: there is no stochastic depth, no freezing and no choice of norms or outpu
 """
 
 import math
+from collections import OrderedDict
 from itertools import pairwise
 
 import torch
@@ -25,19 +26,6 @@ def to_tokens(x: Tensor) -> Tensor:
 def to_map(x: Tensor, height: int, width: int) -> Tensor:
     # (B, N, C) -> (B, C, N) -> (B, C, H, W)
     return x.transpose(1, 2).reshape(x.shape[0], -1, height, width)
-
-
-class Mlp(nn.Module):
-    """Two linear layers with a GELU between; (B, N, C) to (B, N, C)."""
-
-    def __init__(self, dims: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dims, 4 * dims)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(4 * dims, dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
 
 
 class PositionEncoding(nn.Module):
@@ -178,7 +166,8 @@ class PlainLayer(nn.Module):
         self.norm1 = nn.LayerNorm(dims)
         self.attn = attn
         self.norm2 = nn.LayerNorm(dims)
-        self.mlp = Mlp(dims)
+        mlp = dict(fc1=nn.Linear(dims, 4 * dims), act=nn.GELU(), fc2=nn.Linear(4 * dims, dims))
+        self.mlp = nn.Sequential(OrderedDict(mlp))
         self.gamma1 = nn.Parameter(torch.full((dims,), 1e-6))
         self.gamma2 = nn.Parameter(torch.full((dims,), 1e-6))
 
@@ -204,7 +193,7 @@ class PlainStage(nn.Module):
 
     def __init__(self, widths: list[int], blocks: list[PlainBlock]) -> None:
         super().__init__()
-        layers = []
+        layers: list[nn.Module] = []
         for in_dims, dims in pairwise(widths):
             layers += [nn.Conv2d(in_dims, dims, 3, 2, 1), nn.BatchNorm2d(dims), nn.GELU()]
         self.patch_embed = nn.Sequential(*layers[:-1])
@@ -221,26 +210,17 @@ class PlainStage(nn.Module):
 
 
 class PlainScopeViT(nn.Module):
-    """ScopeViT with explicit attention; takes the state dict of `scopevit.models.ScopeViT`.
-
-    Args:
-        arch: As of `ScopeViT`. Defaults to 'tiny'.
-
-    Raises:
-        TypeError: On an unknown key of `arch`.
-        ValueError: On a name or a value of `arch` that is not allowed.
-    """
+    """ScopeViT with explicit attention; arguments and weights are of `models.ScopeViT`."""
 
     def __init__(self, arch: str | dict = 'tiny') -> None:
         super().__init__()
-        arch = resolve_arch(arch)
+        sizes = resolve_arch(arch)
         stages, in_dims = [], 3
-        for i, dims in enumerate(arch['embed_dims']):
-            heads = arch['num_heads'][i]
-            blocks = []
-            for _ in range(arch['depths'][i]):
-                mssa = PlainMSSA(dims, heads, arch['kv_strides'][i], arch['head_splits'][i])
-                gsda = PlainGSDA(dims, heads, arch['grid_size'])
+        for i, dims in enumerate(sizes['embed_dims']):
+            heads, blocks = sizes['num_heads'][i], []
+            for _ in range(sizes['depths'][i]):
+                mssa = PlainMSSA(dims, heads, sizes['kv_strides'][i], sizes['head_splits'][i])
+                gsda = PlainGSDA(dims, heads, sizes['grid_size'])
                 blocks.append(PlainBlock(PlainLayer(mssa, dims), PlainLayer(gsda, dims)))
             stem = [dims // 2] if i == 0 else []
             stages.append(PlainStage([in_dims, *stem, dims], blocks))

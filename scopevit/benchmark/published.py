@@ -1,6 +1,7 @@
 """The paper's table of results."""
 
 import math
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,16 +9,6 @@ import yaml
 
 from scopevit.errors import InputError
 from scopevit.hub import find_config
-
-FIELD_TYPES = {
-    'system': (str,),
-    'params': (int, float),
-    'gflops': (int, float),
-    'resolution': (int,),
-    'top1': (int, float),
-    'venue': (str,),
-    'config': (str, type(None)),
-}
 
 
 @dataclass(frozen=True)
@@ -35,10 +26,10 @@ class Published:
     """
 
     system: str
-    params: float
-    gflops: float
+    params: int | float
+    gflops: int | float
     resolution: int
-    top1: float
+    top1: int | float
     venue: str
     config: str | None
 
@@ -46,6 +37,11 @@ class Published:
     def recipe(self) -> Path | None:
         """Resolved path of its recipe, wherever the package is."""
         return find_config(self.config).resolve() if self.config else None
+
+
+FIELD_TYPES = {
+    key: typing.get_args(hint) or (hint,) for key, hint in typing.get_type_hints(Published).items()
+}
 
 
 def read_published(path: str | Path) -> list[Published]:

@@ -12,7 +12,7 @@ from scopevit.benchmark.metrics import Score
 from scopevit.benchmark.networks import Network, build_network, from_timm, network_key
 from scopevit.benchmark.speed import SpeedOptions, Timing, measure_speed
 from scopevit.engine.config import load_config
-from scopevit.errors import InputError
+from scopevit.errors import error_text
 
 
 @dataclass
@@ -60,57 +60,49 @@ def measure_rows(
         recipes: Config files.
         timm_names: timm's names.
         size: Height and width in pixels; by default each model's own.
-        options: How to measure speed on each device; memory is measured on
-            these devices too.
+        options: How to measure speed on each device; memory is measured on these devices too.
         deadline: When the rounds should end, see `measure_speed`; None for no speed.
         log: Takes lines about the progress.
 
     Returns:
         One for each recipe and name, with its `error` where it could not be measured.
     """
-    sources, keys = [*recipes, *timm_names], []
-    networks, rows, seconds = {}, {}, {}  # each by the key of a network
+    sources: list[Path | str] = [*recipes, *timm_names]
+    keys = []
+    rows: dict[str, Row] = {}  # each by the key of a network
+    measured: dict[str, tuple[Network, Row, float]] = {}
     for source in sources:
         log(f'size and memory: {source}')
         key = str(source)
         try:
             cfg = load_config(source) if isinstance(source, Path) else None
             key = network_key(cfg, size) if cfg else key
-            if key not in networks:
-                network = build_network(cfg, size) if cfg else from_timm(source, size)
-                rows[key], seconds[key] = measure_size(network, [one.device for one in options])
-                networks[key] = network
+            if key not in measured:
+                network = build_network(cfg, size) if cfg else from_timm(key, size)
+                measured[key] = measure_size(network, [one.device for one in options])
+                rows[key] = measured[key][1]
         # Whatever a library raises about one model is no reason to leave out the others.
         except Exception as error:
             rows[key] = Row('', '', error=error_text(error))
             log(f'not measured: {source}: {rows[key].error}')
         keys.append(key)
     if deadline is not None:
-        measured = [(networks[key], rows[key], seconds[key]) for key in networks]
         for left, one in zip(range(len(options), 0, -1), options):
             now = time.perf_counter()
-            add_speed(measured, one, now + (deadline - now) / left, log)
+            add_speed(list(measured.values()), one, now + (deadline - now) / left, log)
     return [named_row(rows[key], source) for key, source in zip(keys, sources)]
 
 
-def measure_size(network: Network, devices: Sequence[str]) -> tuple[Row, float]:
-    """Returns the row of a network, without speed and scores, and the seconds of its first run."""
+def measure_size(network: Network, devices: Sequence[str]) -> tuple[Network, Row, float]:
+    """Returns a network, its row without speed and scores, and the seconds of its first run."""
     complexity = count_complexity(network)[0]
     begin = time.perf_counter()
     memory_bytes = {devices[0]: measure_memory(network, devices[0])}
     seconds = time.perf_counter() - begin
     memory_bytes.update({device: measure_memory(network, device) for device in devices[1:]})
-    row = Row(
-        name=network.name,
-        source=network.source,
-        task=network.task,
-        backbone=network.backbone,
-        shape=network.shape,
-        parameters=complexity.parameters,
-        multiply_adds=complexity.multiply_adds,
-        memory_bytes=memory_bytes,
-    )
-    return row, seconds
+    row = Row(network.name, network.source, network.task, network.backbone, network.shape,
+              complexity.parameters, complexity.multiply_adds, memory_bytes)  # fmt: skip
+    return network, row, seconds
 
 
 def add_speed(
@@ -119,14 +111,7 @@ def add_speed(
     deadline: float,
     log: Callable[[str], None],
 ) -> None:
-    """Adds to the rows of networks their speed on one device, or why there is none.
-
-    Args:
-        measured: Networks, with what `measure_size` gave.
-        options: How to measure.
-        deadline: When the rounds should end.
-        log: Takes lines about the progress.
-    """
+    """Adds to the rows of `measure_size` the speed on one device, or why there is none."""
     networks = [network for network, _, _ in measured]
     rows = {id(network): row for network, row, _ in measured}
 
@@ -147,9 +132,3 @@ def named_row(row: Row, source: Path | str) -> Row:
     if isinstance(source, Path):
         return dataclasses.replace(row, name=source.stem, source=str(source))
     return dataclasses.replace(row, name=source, source='timm')
-
-
-def error_text(error: Exception) -> str:
-    """Returns the message of an error on one line, with its type unless it speaks to the user."""
-    message = ' '.join(str(error).split())
-    return message if isinstance(error, InputError) else f'{type(error).__name__}: {message}'

@@ -1,21 +1,15 @@
 """The benchmark from the arguments of `tools/benchmark/table.py` to the files in its folder."""
 
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from scopevit.benchmark.machine import available_devices, check_device, describe_machine
-from scopevit.benchmark.metrics import Score, find_scores
+from scopevit.benchmark.metrics import find_scores
 from scopevit.benchmark.networks import check_timm_name, find_recipes, from_name
+from scopevit.benchmark.pages import log, machine_table, make_folder, make_page
 from scopevit.benchmark.published import Published, read_published
-from scopevit.benchmark.report import (
-    Point,
-    markdown_table,
-    scatter_plot,
-    write_figure,
-)
 from scopevit.benchmark.rows import Row, measure_rows
 from scopevit.benchmark.speed import SpeedOptions, measure_speed
 from scopevit.benchmark.table import (
@@ -28,6 +22,7 @@ from scopevit.benchmark.table import (
 )
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
+from scopevit.report import scatter_plot, write_figure
 
 SIZE_NOTE = """\
 Multiply-adds are those of convolutions, matrix products and attention for one image. Norms are not
@@ -53,25 +48,20 @@ def run_benchmark(
     max_minutes: float = 9.0,
     plot: str | None = None,
 ) -> str:
-    """Measures networks and writes `table.md`, `.csv` and `.json`, `plot.svg` and `.png`.
+    """Writes `table.md`, which it returns, `table.csv`, `table.json`, `plot.svg` and `plot.png`.
 
     Args:
         configs: Config files, and folders of them.
         timm_names: timm's names of models.
         published: File of published results, whose configs are measured as well.
-        work_dirs: Folder to look for `metrics.json` files in; by default `work_dirs`,
-            if it is there.
+        work_dirs: Folder of `metrics.json` files; by default `work_dirs`, if it is there.
         out: Folder for the results.
         size: Height and width in pixels; by default each model's own.
-        device: 'cpu' or 'cuda'; by default the CPU, and CUDA as well where there is a
-            GPU.
+        device: 'cpu' or 'cuda'; by default the CPU, and CUDA as well where there is a GPU.
         max_batch_seconds: A batch that would take longer is halved until it takes less.
         speed: Whether to measure speed.
         max_minutes: No further round of speed begins that would end after this time.
         plot: 'metric' or 'throughput'; by default the metric where there is one.
-
-    Returns:
-        The report in Markdown.
 
     Raises:
         InputError: If something given is wrong, before anything is measured; or afterwards, if some
@@ -88,33 +78,16 @@ def run_benchmark(
         check_timm_name(name)
     if not (recipes or timm_names):
         raise InputError('nothing to measure: give configs, --timm or --published')
-    scores = load_scores(work_dirs)
-    names = {recipe.stem for recipe in recipes}
-    kind = choose_plot(plot, speed, bool(entries or names & set(scores)))
+    has_default = Path(DEFAULT_WORK_DIRS).is_dir()
+    found = find_scores(work_dirs or DEFAULT_WORK_DIRS) if work_dirs or has_default else {}
+    has_metric = bool(entries) or any(recipe.stem in found for recipe in recipes)
+    kind = choose_plot(plot, speed, has_metric)
     folder = make_folder(out)
     deadline = begin + 60 * max_minutes if speed else None
     rows = measure_rows(recipes, timm_names, size, options, deadline, log)
     for row in rows:
-        row.scores = scores.get(row.name, []) if row.source != 'timm' else []
-
-    machine = describe_machine(devices[-1])
-    batch_sizes = SpeedOptions.batch_sizes
-    report = make_report(rows, entries, batch_sizes if speed else (), devices, machine)
-    write_text(folder / 'table.md', report)
-    write_text(folder / 'table.csv', rows_csv(rows, devices))
-    content = {
-        'machine': machine,
-        'options': [dataclasses.asdict(one) for one in options],
-        'rows': [dataclasses.asdict(row) for row in rows],
-        'published': [dataclasses.asdict(entry) for entry in entries],
-    }
-    write_json(folder / 'table.json', content)
-    if kind == 'throughput':
-        points = throughput_points(rows, batch_sizes[-1], devices)
-        y_label = f'images per second at batch {batch_sizes[-1]}'
-    else:
-        points, y_label = metric_points(rows, entries), 'metric (%)'
-    write_plots(folder, points, y_label)
+        row.scores = found.get(row.name, []) if row.source != 'timm' else []
+    report = write_results(folder, rows, entries, options, speed, kind)
     failed = [row.name for row in rows if row.error]
     if failed:
         print(report)
@@ -122,11 +95,46 @@ def run_benchmark(
     return report
 
 
+def write_results(
+    folder: Path,
+    rows: Sequence[Row],
+    published: Sequence[Published],
+    options: Sequence[SpeedOptions],
+    speed: bool,
+    plot: str | None,
+) -> str:
+    """Writes the files of `run_benchmark` and returns the report; see there."""
+    devices = [one.device for one in options]
+    batch_sizes = options[0].batch_sizes if speed else ()
+    machine = describe_machine(devices[-1])
+    report = make_report(rows, published, batch_sizes, devices, machine)
+    write_text(folder / 'table.md', report)
+    write_text(folder / 'table.csv', rows_csv(rows, devices))
+    content = {
+        'machine': machine,
+        'options': [dataclasses.asdict(one) for one in options],
+        'rows': [dataclasses.asdict(row) for row in rows],
+        'published': [dataclasses.asdict(entry) for entry in published],
+    }
+    write_json(folder / 'table.json', content)
+    if plot == 'throughput':
+        points = throughput_points(rows, batch_sizes[-1], devices)
+        y_label = f'images per second at batch {batch_sizes[-1]}'
+    else:
+        points, y_label = metric_points(rows, published), 'metric (%)'
+    paths = [folder / 'plot.svg', folder / 'plot.png']
+    if points:
+        figure = scatter_plot(points, 'multiply-adds (G)', y_label)
+        for path in paths:
+            write_figure(figure, path)
+    else:  # of an earlier run
+        for path in paths:
+            path.unlink(missing_ok=True)
+    return report
+
+
 def run_throughput(
-    names: Sequence[str],
-    size: tuple[int, int] | None,
-    options: SpeedOptions,
-    max_minutes: float,
+    names: Sequence[str], size: tuple[int, int] | None, options: SpeedOptions, max_minutes: float
 ) -> str:
     """Times networks in turn.
 
@@ -146,30 +154,7 @@ def run_throughput(
     networks = [from_name(name, size) for name in dict.fromkeys(names)]
     deadline = time.perf_counter() + 60 * max_minutes
     table = speed_table(networks, measure_speed(networks, options, deadline, log=log))
-    machine = describe_machine(options.device)
-    return f'{table}\n{markdown_table(["what", "which"], list(machine.items()), align="ll")}'
-
-
-def log(line: str) -> None:
-    """Prints a line about the progress."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def make_folder(path: str) -> Path:
-    """Makes a folder for results, before they have taken time."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out: cannot make the folder {path}: {error.strerror}') from error
-    return folder
-
-
-def load_scores(work_dirs: str | None) -> dict[str, list[Score]]:
-    """Returns the scores below the folder given, or else below `work_dirs`, if it is there."""
-    if work_dirs is None and not Path(DEFAULT_WORK_DIRS).is_dir():
-        return {}
-    return find_scores(work_dirs or DEFAULT_WORK_DIRS)
+    return f'{table}\n{machine_table(describe_machine(options.device))}'
 
 
 def choose_plot(plot: str | None, speed: bool, metric: bool) -> str | None:
@@ -204,20 +189,4 @@ def make_report(
     if others:
         parts += ['## Models\n', rows_table(others, batch_sizes, devices)]
     parts.append(SIZE_NOTE + (SPEED_NOTE if batch_sizes else ''))
-    failed = [f'- {row.name}: {row.error}\n' for row in rows if row.error]
-    if failed:
-        parts += ['## Not measured\n', ''.join(failed)]
-    parts += ['## Machine\n', markdown_table(['what', 'which'], list(machine.items()), align='ll')]
-    return '\n'.join(parts)
-
-
-def write_plots(folder: Path, points: Sequence[Point], y_label: str) -> None:
-    """Writes the plot as SVG and PNG, or removes one of an earlier run if there are no points."""
-    paths = [folder / 'plot.svg', folder / 'plot.png']
-    if not points:
-        for path in paths:
-            path.unlink(missing_ok=True)
-        return
-    figure = scatter_plot(points, 'multiply-adds (G)', y_label)
-    for path in paths:
-        write_figure(figure, path)
+    return make_page(parts, [f'{row.name}: {row.error}' for row in rows if row.error], machine)

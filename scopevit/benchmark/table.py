@@ -1,45 +1,33 @@
 """Tables and points of plots from what was measured."""
 
 import dataclasses
-import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from scopevit.benchmark.complexity import Complexity
-from scopevit.benchmark.metrics import NOT_TRAINED, Score
+from scopevit.benchmark.metrics import NOT_TRAINED
 from scopevit.benchmark.networks import Network
 from scopevit.benchmark.published import Published
-from scopevit.benchmark.report import Point, csv_table, markdown_table
 from scopevit.benchmark.rows import Row
 from scopevit.benchmark.speed import Timing
+from scopevit.report import Point, csv_table, markdown_table, number, size_text, spread
 
 # GPUs and batch, or epochs, in the name of a recipe: 8xb128, 1x, ms-3x.
 SCHEDULE = re.compile(r'\d+xb\d+|(ms-)?\d+x$')
 TIMING_NAMES = ('images', 'passes', 'lower_seconds', 'median_seconds', 'upper_seconds')
 
 
-def decimals(value: float) -> str:
-    """Returns a number with about three digits."""
-    return f'{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}'
-
-
-def spread_text(quartiles: tuple[float, float, float], factor: float = 1.0) -> str:
-    """Returns a median and its quartiles, if there are any beside it."""
-    low, median, high = (decimals(factor * value) for value in quartiles)
-    return f'{median} ({low}–{high})' if quartiles[0] < quartiles[2] else median
-
-
-def size_text(row: Row) -> str:
-    """Returns height and width of a row's input."""
-    return '×'.join(map(str, row.shape[1:]))
+def latency_text(timing: Timing) -> str:
+    """Returns the milliseconds a batch."""
+    return spread([1e3 * seconds for seconds in timing.quartiles])
 
 
 def throughput_text(timing: Timing, batch_size: int) -> str:
     """Returns the images a second, and the batch size where it had to be smaller."""
     mark = '' if timing.batch_size == batch_size else f' at batch {timing.batch_size}'
-    return spread_text(timing.images_per_second) + mark
+    return spread(timing.images_per_second) + mark
 
 
 def measured_columns(batch_sizes: Sequence[int], devices: Sequence[str]) -> list[str]:
@@ -67,18 +55,14 @@ def measured_cells(
         return [''] * len(measured_columns(batch_sizes, devices))
     cells = [f'{row.parameters / 1e6:.2f}', f'{row.multiply_adds / 1e9:.2f}']
     for device in devices:
-        cells.append(decimals(row.memory_bytes[device] / 2**20))
-        if batch_sizes:
-            cells += speed_cells(row.timings[device], batch_sizes)
+        cells.append(number(row.memory_bytes[device] / 2**20))
+        timings = row.timings.get(device)
+        if batch_sizes and timings:
+            first, last = batch_sizes[0], batch_sizes[-1]
+            cells += [latency_text(timings[first]), throughput_text(timings[last], last)]
+        elif batch_sizes:
+            cells += ['see below'] * 2
     return cells
-
-
-def speed_cells(timings: dict[int, Timing], batch_sizes: Sequence[int]) -> list[str]:
-    """Returns latency and throughput, or that there are none."""
-    if not timings:
-        return ['see below'] * 2
-    first, last = batch_sizes[0], batch_sizes[-1]
-    return [spread_text(timings[first].quartiles, 1e3), throughput_text(timings[last], last)]
 
 
 def result_text(row: Row) -> str:
@@ -96,7 +80,7 @@ def rows_table(rows: Sequence[Row], batch_sizes: Sequence[int], devices: Sequenc
     cells = []
     for row in rows:
         figures = measured_cells(row, batch_sizes, devices)
-        cells.append([row.name, row.task, size_text(row), *figures, result_text(row)])
+        cells.append([row.name, row.task, size_text(row.shape[1:]), *figures, result_text(row)])
     columns = ['model', 'task', 'input', *measured, 'metric (%)']
     return markdown_table(columns, cells, align=f'lll{"r" * len(measured)}l')
 
@@ -117,21 +101,11 @@ def published_table(
         figures = [f'{value:.1f}' for value in (entry.params, entry.gflops, entry.top1)]
         measured = measured_cells(row, batch_sizes, devices)
         result = result_text(row).removeprefix('top-1 ') if row else 'no library has it'
-        own_size = size_text(row) if row else ''
+        own_size = size_text(row.shape[1:]) if row else ''
         cells.append([entry.system, entry.venue, size, *figures, own_size, *measured, result])
-    columns = [
-        'system',
-        'venue',
-        'published input',
-        'published params (M)',
-        'published GFLOPs',
-        'published top-1',
-        'input here',
-        *titles,
-        'top-1 here',
-    ]
-    right = 'r' * len(titles)
-    return markdown_table(columns, cells, align=f'lllrrrl{right}l')
+    columns = ['system', 'venue', 'published input', 'published params (M)', 'published GFLOPs',
+               'published top-1', 'input here', *titles, 'top-1 here']  # fmt: skip
+    return markdown_table(columns, cells, align=f'lllrrrl{"r" * len(titles)}l')
 
 
 def rows_csv(rows: Sequence[Row], devices: Sequence[str]) -> str:
@@ -149,29 +123,24 @@ def rows_csv(rows: Sequence[Row], devices: Sequence[str]) -> str:
         line += [row.parameters, row.multiply_adds] if row.shape else [None] * 2
         for device in devices:
             line.append(row.memory_bytes.get(device))
-            by_size = row.timings.get(device, {})
-            line += itertools.chain.from_iterable(timing_cells(by_size.get(s)) for s in sizes)
+            for timing in map(row.timings.get(device, {}).get, sizes):
+                if timing is None:
+                    line += [None] * len(TIMING_NAMES)
+                else:
+                    line += [timing.batch_size, len(timing.seconds), *timing.quartiles]
         lines.append([*line, '; '.join(map(str, row.scores)), row.error])
     return csv_table(columns, lines)
-
-
-def timing_cells(timing: Timing | None) -> list[float | None]:
-    """Returns the numbers of `TIMING_NAMES`."""
-    if timing is None:
-        return [None] * len(TIMING_NAMES)
-    return [timing.batch_size, len(timing.seconds), *timing.quartiles]
 
 
 def metric_points(rows: Sequence[Row], published: Sequence[Published]) -> list[Point]:
     """Returns the points of the metrics against multiply-adds, a panel for each task.
 
-    Args:
-        rows: What was measured; those that did not run have no place.
-        published: Published top-1, drawn hollow where none was measured.
+    Rows that were not measured have no place. Published top-1 is hollow where none was measured.
     """
     rows = [row for row in rows if row.scores and row.multiply_adds]
     points = [
-        row_point(row, label, *score_value(row.scores[0])) for row, label in zip(rows, labels(rows))
+        row_point(row, label, row.scores[0].mean, row.scores[0].spread)
+        for row, label in zip(rows, labels(rows))
     ]
     trained = {Path(row.source).resolve() for row in rows}
     points += [
@@ -194,11 +163,6 @@ def throughput_points(rows: Sequence[Row], batch_size: int, devices: Sequence[st
 
     There is a panel for each task, on each device where there are several. Recipes of one network
     are one point with the shortest of their names.
-
-    Args:
-        rows: What was measured.
-        batch_size: Batch size asked for.
-        devices: Where it was measured.
     """
     points = []
     for device in devices:
@@ -221,27 +185,16 @@ def row_point(row: Row, label: str, value: float, spread: tuple[float, float] | 
     return Point(label, row.multiply_adds / 1e9, value, spread, accent=accent, panel=row.task)
 
 
-def score_value(score: Score) -> tuple[float, tuple[float, float] | None]:
-    """Returns the mean of a metric, and the ends of its deviation."""
-    if score.deviation is None:
-        return score.mean, None
-    return score.mean, (score.mean - score.deviation, score.mean + score.deviation)
-
-
 def labels(rows: Sequence[Row]) -> list[str]:
     """Returns for each row the first of its names that no other row of its task has.
 
     They are the short name, that with the input's size, the whole name and that with the source.
     """
-    names = [
-        (
-            short_name(row.name),
-            f'{short_name(row.name)} {size_text(row)}',
-            row.name,
-            f'{row.name} ({row.source})',
-        )
-        for row in rows
-    ]
+    names = []
+    for row in rows:
+        short = short_name(row.name)
+        sized = f'{short} {size_text(row.shape[1:])}'
+        names.append((short, sized, row.name, f'{row.name} ({row.source})'))
     counts = Counter((row.task, name) for row, choice in zip(rows, names) for name in set(choice))
     return [
         next((name for name in choice if counts[row.task, name] == 1), choice[-1])
@@ -259,33 +212,22 @@ def short_name(name: str) -> str:
 def complexity_table(network: Network, modules: Sequence[Complexity]) -> str:
     """Returns the Markdown table of a network and its modules, without those of no size."""
     total = modules[0]
-    cells = [
-        [
-            module.name or network.name,
-            f'{module.parameters / 1e6:.3f}',
-            f'{module.multiply_adds / 1e9:.3f}',
-            f'{100 * module.multiply_adds / max(1, total.multiply_adds):.1f}',
-        ]
-        for module in modules
-        if module.parameters or module.multiply_adds
-    ]
-    size = '×'.join(map(str, network.shape))
-    return markdown_table([size, 'parameters (M)', 'multiply-adds (G)', 'share (%)'], cells)
+    cells = []
+    for module in modules:
+        if module.parameters or module.multiply_adds:
+            share = f'{100 * module.multiply_adds / max(1, total.multiply_adds):.1f}'
+            cells.append([module.name or network.name, *module.figures, share])
+    columns = [size_text(network.shape), 'parameters (M)', 'multiply-adds (G)', 'share (%)']
+    return markdown_table(columns, cells)
 
 
 def speed_table(networks: Sequence[Network], timings: Sequence[dict[int, Timing]]) -> str:
     """Returns the Markdown table of the speed of networks, a line for each batch size."""
     columns = ['model', 'input', 'batch', 'passes', 'latency (ms)', 'images/s']
-    cells = [
-        [
-            network.name,
-            '×'.join(map(str, network.shape[1:])),
-            str(timing.batch_size),
-            str(len(timing.seconds)),
-            spread_text(timing.quartiles, 1e3),
-            spread_text(timing.images_per_second),
-        ]
-        for network, by_size in zip(networks, timings)
-        for timing in {timing.batch_size: timing for timing in by_size.values()}.values()
-    ]
+    cells = []
+    for network, by_size in zip(networks, timings):
+        for size, timing in {timing.batch_size: timing for timing in by_size.values()}.items():
+            counts = [str(size), str(len(timing.seconds))]
+            figures = [latency_text(timing), spread(timing.images_per_second)]
+            cells.append([network.name, size_text(network.shape[1:]), *counts, *figures])
     return markdown_table(columns, cells)

@@ -10,12 +10,11 @@ import yaml
 from scopevit.benchmark.complexity import Complexity, count_complexity
 from scopevit.benchmark.metrics import NOT_TRAINED, Score, find_scores
 from scopevit.benchmark.networks import build_network, input_shape, network_key
-from scopevit.benchmark.report import markdown_table
 from scopevit.engine.config import load_config
-from scopevit.errors import InputError
+from scopevit.report import markdown_table, replace_between, size_text
 
 HEADER = '# Written by tools/benchmark/zoo.py. `Results: null`: not trained yet.\n'
-COLLECTIONS = [
+COLLECTIONS: list[dict] = [
     {
         'Name': 'ScopeViT',
         'Metadata': {
@@ -68,12 +67,8 @@ def measure_recipes(
 ) -> list[Recipe]:
     """Counts parameters and multiply-adds of recipes, of equal networks once.
 
-    Sizes of one method follow each other, the smallest first.
-
-    Args:
-        paths: Config files.
-        scores: Metrics by the stem of a config.
-        known: What was counted before, by the key of a network; added to.
+    Sizes of one method follow each other, the smallest first. What was counted before is `known`,
+    by the key of a network, and added to.
     """
     recipes = []
     for path in paths:
@@ -96,8 +91,8 @@ def describe_zoo(root: Path, work_dirs: Path | None = None) -> dict[Path, str]:
 
     Args:
         root: Repository.
-        work_dirs: Folder of `metrics.json` files; metrics that the metafiles hold
-            stay where it has no newer ones.
+        work_dirs: Folder of `metrics.json` files; metrics that the metafiles hold stay where it has
+            no newer ones.
 
     Returns:
         Contents by file.
@@ -117,7 +112,8 @@ def describe_task(root: Path, task: str, found: dict[str, list[Score]]) -> dict[
     """Makes the README and the metafile of one task; see `describe_zoo`."""
     folder = root / 'configs' / task
     metafile, readme = folder / 'metafile.yml', folder / 'README.md'
-    scores, known = {**read_scores(metafile), **found}, {}
+    scores = {**read_scores(metafile), **found}
+    known: dict[str, Complexity] = {}
     recipes = measure_recipes(folder.glob('*.py'), scores, known)
     peers = measure_recipes(folder.glob('peers/*.py'), scores, known)
     text = replace_table(readme, readme.read_text(encoding='utf-8'), 'recipes', recipes)
@@ -132,22 +128,14 @@ def replace_table(readme: Path, text: str, name: str, recipes: list[Recipe]) -> 
         InputError: If there is no place for it.
     """
     begin, end = f'<!-- table of {name} -->\n', '<!-- end of table -->'
-    pattern = re.compile(f'{re.escape(begin)}.*?{re.escape(end)}', re.DOTALL)
-    if not pattern.search(text):
-        raise InputError(f'{readme} has no {begin.strip()} ... {end}')
-    rows = [
-        [
-            f'[{recipe.path.stem}]({recipe.path.relative_to(readme.parent)})',
-            '{}×{}'.format(*recipe.shape[1:]),
-            f'{recipe.complexity.parameters / 1e6:.3f}',
-            f'{recipe.complexity.multiply_adds / 1e9:.3f}',
-            '\n'.join(map(str, recipe.scores)) or NOT_TRAINED,
-        ]
-        for recipe in recipes
-    ]
+    rows = []
+    for recipe in recipes:
+        link = f'[{recipe.path.stem}]({recipe.path.relative_to(readme.parent)})'
+        scores = '\n'.join(map(str, recipe.scores)) or NOT_TRAINED
+        rows.append([link, size_text(recipe.shape[1:]), *recipe.complexity.figures, scores])
     columns = ['recipe', 'input', 'parameters, M', 'multiply-adds, G', 'result']
     table = markdown_table(columns, rows, align='lrrrl')
-    return pattern.sub(lambda match: f'{begin}{table}{end}', text)
+    return replace_between(text, begin, end, table, str(readme))
 
 
 def metafile_text(root: Path, task: str, recipes: list[Recipe]) -> str:

@@ -1,45 +1,30 @@
-"""The backbone's benchmark: what it runs, its sums, its tables, and the tool."""
+"""The backbone's benchmark: what it runs, and the tool."""
 
 import json
 
 import pytest
 import torch
+from torch import nn
 
 from scopevit.benchmark import backbone_speed
 from scopevit.benchmark.backbone_speed import (
     DEFAULT_CASES,
     PEERS,
-    Case,
-    Measurement,
-    case_table,
     default_forms,
-    exponent,
-    growth,
-    make_report,
     measure,
+    page_with,
     parse_case,
     peers_case,
-    peers_table,
-    update_page,
-    visit,
 )
-from scopevit.benchmark.forms import (
-    INFERENCE,
-    TRAINING,
-    Pass,
-    check_form,
-    make_backbone,
-    tensors_of,
-)
+from scopevit.benchmark.backbone_table import Measurement
+from scopevit.benchmark.forms import INFERENCE, TRAINING, check_form, make_backbone, make_pass
+from scopevit.benchmark.memory import tensors_of
 from scopevit.benchmark.plain import PlainScopeViT
+from scopevit.benchmark.timing import Pass
 from scopevit.errors import InputError
 
 TOOL = 'benchmark/backbone_speed'
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-
-
-def measured(form, seconds, *, peak=None, size=(256, 256), batch=1, network='ScopeViT'):
-    return Measurement(network, form, (batch, 3, *size), 4 * 10**9, seconds, peak)
 
 
 # Forms --------------------------------------------------------------------------------------------
@@ -68,24 +53,27 @@ def test_unknown_forms_are_refused(form, mode, words):
 
 
 def test_every_form_gives_the_same_maps():
-    reference = tensors_of(Pass(make_backbone('plain', 'xtiny'), 'plain', INFERENCE, IMAGES)())
+    def outputs(form):
+        run = make_pass(make_backbone(form, 'xtiny'), form, INFERENCE)
+        return tensors_of(run(run.place(IMAGES)))
+
+    reference = outputs('plain')
     for form, tolerance in (('eager', 1e-5), ('channels-last', 1e-5), ('deployed', 1e-5),
                             ('deployed+channels-last', 1e-5), ('bf16', 0.05)):  # fmt: skip
-        outs = tensors_of(Pass(make_backbone(form, 'xtiny'), form, INFERENCE, IMAGES)())
-        for a, b in zip(outs, reference, strict=True):
+        for a, b in zip(outputs(form), reference, strict=True):
             assert (a - b).abs().max() < tolerance * b.abs().max(), form
 
 
 def test_what_a_form_is():
     assert isinstance(make_backbone('plain', 'xtiny'), PlainScopeViT)
     assert make_backbone('deployed+bf16', 'xtiny').deploy
-    run = Pass(make_backbone('checkpointed', 'xtiny'), 'checkpointed', TRAINING, IMAGES)
+    run = make_pass(make_backbone('checkpointed', 'xtiny'), 'checkpointed', TRAINING)
     assert run.module.training and run.module.stages[0].blocks[0].with_cp
-    run()
+    run(IMAGES)
     assert all(p.grad is not None for p in run.module.parameters())
 
 
-# Sums ---------------------------------------------------------------------------------------------
+# Cases --------------------------------------------------------------------------------------------
 
 
 def test_names_of_cases():
@@ -96,67 +84,6 @@ def test_names_of_cases():
             parse_case(name)
 
 
-def test_ratios_are_taken_round_by_round():
-    base, fast = measured('plain', [4.0, 8.0, 2.0]), measured('eager', [2.0, 2.0, 2.0])
-    assert fast.speedup(base) == (1.5, 2.0, 3.0)  # of 1, 2 and 4
-
-
-def test_growth():
-    assert exponent([1, 10, 100], [3, 300, 30000]) == pytest.approx(2)
-    cases = [
-        Case(f'inference-{side}x{side}-b1', [
-            measured('plain', [side**4 * 1e-12], peak=side**4, size=(side, side)),
-            measured('eager', [side**2 * 1e-9], size=(side, side)),
-        ], 1.0, 1.0)
-        for side in (128, 256, 512)
-    ]  # fmt: skip
-    plain, eager = growth(cases)
-    assert (plain['form'], plain['sizes']) == ('plain', 3)
-    assert plain['time'] == pytest.approx(2) and plain['memory'] == pytest.approx(2)
-    assert eager['time'] == pytest.approx(1) and eager['memory'] is None
-    assert growth(cases[:2]) == []
-
-
-def test_table_of_a_case():
-    case = Case('inference-256x256-b1', [
-        measured('plain', [0.4] * 3, peak=40_000_000),
-        measured('eager', [0.1] * 3, peak=10_000_000),
-        measured('deployed+compiled', [0.05] * 3),
-        Measurement('ScopeViT', 'bf16', (1, 3, 256, 256), 1, failed='RuntimeError: no'),
-    ], 400e9, 20e9)  # fmt: skip
-    lines = case_table(case).splitlines()
-    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines[2:5]]
-    assert cells[0] == ['plain', '400', '1.00 (1.00–1.00)', '40.0', '1.00', '10.0', '2']
-    assert cells[1] == ['eager', '100', '4.00 (4.00–4.00)', '10.0', '4.00', '40.0', '10']
-    assert cells[2] == ['deployed+compiled', '50.0', '8.00 (8.00–8.00)', '', '', '80.0', '20']
-    assert lines[-1].endswith('400 GFLOP/s and a copy 20.0 GB/s.')
-    report = make_report([case], {}, {'cores': '2'})
-    assert '- inference-256x256-b1, ScopeViT, bf16: RuntimeError: no' in report
-    assert '| cores | 2     |' in report
-
-
-def test_table_of_the_peers():
-    case = Case(PEERS, [
-        measured('eager', [1.0], batch=8, network='slow'),
-        measured('compiled', [0.8], batch=8, network='slow'),
-        measured('eager', [0.4], batch=8, network='quick'),
-        measured('compiled', [0.5], batch=8, network='quick'),
-    ], 1.0, 1.0)  # fmt: skip
-    rows = [line.split('|')[1:-1] for line in peers_table(case).splitlines()[2:]]
-    rows = [[cell.strip() for cell in row] for row in rows]
-    assert rows[0] == ['quick', '256×256', '0.250', '20.0', '20.0 (20.0–20.0)', 'eager']
-    assert rows[1] == ['slow', '256×256', '0.250', '8.00', '10.0 (10.0–10.0)', 'compiled']
-
-
-def test_a_visit_is_the_median_of_its_runs(monkeypatch):
-    clock = iter([0, 9, 10, 10.1, 20, 20.4, 30, 30.2])  # the first run is not counted
-    monkeypatch.setattr(backbone_speed.time, 'perf_counter', lambda: next(clock))
-    monkeypatch.setattr(backbone_speed, 'VISIT_SECONDS', 0.5)
-    assert visit(lambda: None) == 9  # more than ten visits
-    assert visit(lambda: None) == pytest.approx(0.3)
-    assert next(clock, None) is None
-
-
 def test_what_fails_does_not_stop_the_others(monkeypatch):
     monkeypatch.setattr(backbone_speed, 'VISIT_SECONDS', 1e-3)
     monkeypatch.setattr(backbone_speed, 'MIN_ROUNDS', 2)
@@ -165,13 +92,36 @@ def test_what_fails_does_not_stop_the_others(monkeypatch):
         raise RuntimeError('no kernel\nmore')
 
     def sound():
-        return Pass(make_backbone('eager', 'xtiny'), 'eager', INFERENCE, IMAGES)
+        return make_pass(make_backbone('eager', 'xtiny'), 'eager', INFERENCE)
 
-    candidates = [(measured('bf16', []), broken), (measured('eager', []), sound)]
+    def measurement(form):
+        return Measurement('ScopeViT', form, (2, 3, 64, 64), 4 * 10**9)
+
+    candidates = [(measurement('bf16'), broken, IMAGES), (measurement('eager'), sound, IMAGES)]
     case = measure('here', candidates, 'cpu')
     assert case.measurements[0].failed == 'RuntimeError: no kernel'
     assert len(case.measurements[1].seconds) == 2 and case.measurements[1].peak_bytes > 0
     assert case.product_rate > 0 < case.copy_rate
+
+
+def test_what_fails_in_a_round_keeps_no_times(monkeypatch):
+    monkeypatch.setattr(backbone_speed, 'VISIT_SECONDS', 1e-3)
+
+    class Tires(nn.Module):
+        """Fails at its fourth pass, after those that prepare it."""
+
+        passes = 0
+
+        def forward(self, images):
+            self.passes += 1
+            if self.passes > 3:
+                raise MemoryError('tired')
+            return images + 1
+
+    tired = Measurement('Tires', 'eager', (2, 3, 64, 64), 1)
+    case = measure('here', [(tired, lambda: Pass(Tires()), IMAGES)], 'cpu')
+    assert tired.failed == 'MemoryError: tired' and tired.seconds == [] and case.failed == [tired]
+    assert case.copy_rate > 0
 
 
 def test_peers_are_the_recipes_of_the_table(monkeypatch, tmp_path):
@@ -199,8 +149,8 @@ def test_peers_are_the_recipes_of_the_table(monkeypatch, tmp_path):
 def test_the_page_keeps_what_is_around_the_tables(tmp_path):
     page = tmp_path / 'page.md'
     page.write_text('before\n<!-- measured -->\nold\n<!-- end of measured -->\nafter\n')
-    update_page(str(page), 'new\n')
-    update_page(str(page), 'newer\n')
+    page.write_text(page_with(str(page), 'new\n'))
+    page.write_text(page_with(str(page), 'newer\n'))
     assert page.read_text() == (
         'before\n<!-- measured -->\n\nnewer\n\n<!-- end of measured -->\nafter\n'
     )

@@ -8,6 +8,7 @@ from torch import nn
 
 from scopevit.benchmark.networks import Network
 from scopevit.benchmark.speed import SpeedOptions, Timing, measure_speed
+from scopevit.benchmark.timing import visit
 from scopevit.errors import InputError
 
 
@@ -96,6 +97,14 @@ def test_a_visit_warms_up_and_repeats_what_is_short():
     )
     assert len(clock.runs) == 1 + 1 + 4
     assert timings[0][1].seconds == [0.25] * 4
+
+
+def test_a_visit_counts_its_first_run_only_if_it_is_long():
+    times = iter([0, 9, 10, 10.1, 20, 20.4, 30, 30.2])
+    clock = functools.partial(next, times)
+    assert visit(lambda: None, 0.5, trusted=5.0, clock=clock) == [9]
+    assert visit(lambda: None, 0.5, trusted=5.0, clock=clock) == pytest.approx([0.4, 0.2])
+    assert next(times, None) is None
 
 
 class Breaks(nn.Module):

@@ -8,7 +8,6 @@ from scopevit.benchmark.complexity import Complexity
 from scopevit.benchmark.metrics import Score
 from scopevit.benchmark.networks import from_timm
 from scopevit.benchmark.published import Published
-from scopevit.benchmark.report import Point
 from scopevit.benchmark.rows import Row
 from scopevit.benchmark.speed import Timing
 from scopevit.benchmark.table import (
@@ -22,6 +21,7 @@ from scopevit.benchmark.table import (
     speed_table,
     throughput_points,
 )
+from scopevit.report import Point
 
 RECIPES = Path(__file__).parents[2] / 'configs' / 'classification'
 CPU = ('cpu',)

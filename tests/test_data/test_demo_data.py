@@ -14,7 +14,7 @@ import pytest
 import shapely
 import torch
 
-from scopevit.engine.cli import run_tool
+from scopevit.cli import run_tool
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / 'data' / 'demo'

@@ -9,7 +9,7 @@ import argparse
 import sys
 
 from scopevit.analysis.logs import analyze
-from scopevit.engine.cli import run_tool
+from scopevit.cli import run_tool
 
 
 def main(argv: list[str] | None = None) -> None:

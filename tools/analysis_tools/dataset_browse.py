@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from scopevit.analysis.browse import STAGES, browse
-from scopevit.engine.cli import ConfigOptions, run_tool
+from scopevit.cli import add_config_options, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,13 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--seed', type=int, default=0, help='of the choice and the random transforms (default: 0)'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='settings of the config to change, e.g. model.data_preprocessor.bgr_to_rgb=False',
-    )
+    add_config_options(parser)
     args = parser.parse_args(argv)
     paths = browse(
         args.config,

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from scopevit.engine.cli import ConfigOptions, run_tool
+from scopevit.cli import add_config_options, run_tool
 from scopevit.engine.config import merge_options, read_config
 from scopevit.errors import InputError
 from scopevit.files import write_text
@@ -16,13 +16,7 @@ from scopevit.files import write_text
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='settings of the config to change',
-    )
+    add_config_options(parser)
     parser.add_argument('--out', metavar='FILE.py', help='write it here instead')
     args = parser.parse_args(argv)
     if args.out and not args.out.endswith('.py'):

@@ -6,10 +6,9 @@ python tools/benchmark/backbone_speed.py
 import argparse
 import sys
 
-from scopevit.benchmark.arguments import add_device_argument
 from scopevit.benchmark.backbone_speed import DEFAULT_CASES, run_backbone_speed
 from scopevit.benchmark.forms import PARTS
-from scopevit.engine.cli import run_tool
+from scopevit.cli import add_device_argument, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:

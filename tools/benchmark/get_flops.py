@@ -6,11 +6,10 @@ python tools/benchmark/get_flops.py configs/classification/scopevit-tiny_8xb128_
 import argparse
 import sys
 
-from scopevit.benchmark.arguments import PositiveInt, add_shape_argument
 from scopevit.benchmark.complexity import count_complexity
 from scopevit.benchmark.networks import from_name
 from scopevit.benchmark.table import complexity_table
-from scopevit.engine.cli import run_tool
+from scopevit.cli import PositiveInt, add_shape_argument, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -20,22 +20,22 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from scopevit.benchmark.arguments import PositiveInt
 from scopevit.benchmark.complexity import count_complexity
 from scopevit.benchmark.machine import describe_machine
 from scopevit.benchmark.metrics import read_metrics, summarize
 from scopevit.benchmark.networks import from_config
-from scopevit.benchmark.report import (
-    Point,
-    markdown_table,
-    scatter_plot,
-    write_figure,
-)
-from scopevit.engine.cli import run_tool
+from scopevit.cli import PositiveInt, run_tool
 from scopevit.engine.config import read_config
 from scopevit.engine.weights import find_last_checkpoint
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
+from scopevit.report import (
+    Point,
+    markdown_table,
+    scatter_plot,
+    size_text,
+    write_figure,
+)
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
@@ -216,28 +216,27 @@ def report(runs: list[Run], out: Path, is_default: bool, machine: dict[str, str]
             raise InputError(f'{config}: no accuracy/top1 was measured; the race takes classifiers')
         network = from_config(config)
         complexity = count_complexity(network)[0]
-        mean, deviation = scores[0].mean, scores[0].deviation
         name = config.stem.partition('_')[0]
         rows.append(
             [
                 name,
                 f'{complexity.parameters / 1e6:.2f}',
                 f'{complexity.multiply_adds / 1e6:.1f}',
-                f'{mean:.1f}' if deviation is None else f'{mean:.1f} ± {deviation:.1f}',
+                scores[0].figures,
             ]
         )
         points.append(
             Point(
                 name,
                 complexity.multiply_adds / 1e6,
-                mean,
-                spread=None if deviation is None else (mean - deviation, mean + deviation),
+                scores[0].mean,
+                scores[0].spread,
                 accent=name.startswith('scopevit'),
             )
         )
     rows.sort(key=lambda row: -float(row[3].split()[0]))
     table = markdown_table(['network', 'parameters, M', 'multiply-adds, M', 'top-1, %'], rows)
-    size = '×'.join(map(str, network.shape[1:]))
+    size = size_text(network.shape[1:])
     figure = scatter_plot(points, f'multiply-adds, millions ({size})', 'top-1 accuracy, %')
     for suffix in ('svg', 'png'):
         write_figure(figure, out / f'race.{suffix}')

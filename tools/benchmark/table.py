@@ -9,12 +9,8 @@ CPU depend on the OpenMP wait policy, which the report records.
 import argparse
 import sys
 
-from scopevit.benchmark.arguments import (
-    PositiveFloat,
-    add_shape_argument,
-)
 from scopevit.benchmark.run import run_benchmark
-from scopevit.engine.cli import run_tool
+from scopevit.cli import PositiveFloat, add_shape_argument, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,15 +6,15 @@ OMP_WAIT_POLICY=passive python tools/benchmark/throughput.py CONFIG_OR_TIMM_NAME
 import argparse
 import sys
 
-from scopevit.benchmark.arguments import (
+from scopevit.benchmark.run import run_throughput
+from scopevit.benchmark.speed import SpeedOptions
+from scopevit.cli import (
     PositiveFloat,
     PositiveInt,
     add_device_argument,
     add_shape_argument,
+    run_tool,
 )
-from scopevit.benchmark.run import run_throughput
-from scopevit.benchmark.speed import SpeedOptions
-from scopevit.engine.cli import run_tool
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from scopevit.benchmark.zoo import describe_zoo
-from scopevit.engine.cli import run_tool
+from scopevit.cli import run_tool
 from scopevit.errors import InputError
 from scopevit.files import write_text
 

@@ -24,7 +24,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 # Importing scopevit comes before the libraries: it adapts them.
-from scopevit.engine.cli import run_tool
+from scopevit.cli import run_tool
 from scopevit.errors import InputError
 
 from mmpretrain.evaluation import Accuracy  # isort: skip

@@ -22,7 +22,7 @@ from pathlib import Path
 import baselines
 import pictures
 
-from scopevit.engine.cli import run_tool
+from scopevit.cli import run_tool
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import nn
 
 from scopevit import ScopeViT
-from scopevit.engine.cli import run_tool
+from scopevit.cli import run_tool
 from scopevit.errors import InputError
 from scopevit.files import write_text
 from scopevit.models.groups import dilated_spans

@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from scopevit.checkpoint import publish_checkpoint
-from scopevit.engine.cli import run_tool
+from scopevit.cli import run_tool
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,7 +9,7 @@ with its classifier, as the checkpoint of `tools/test.py`.
 import argparse
 import sys
 
-from scopevit.engine.cli import run_tool
+from scopevit.cli import run_tool
 from scopevit.models.convert import convert_checkpoint
 
 

@@ -7,14 +7,41 @@ import cv2
 import pytest
 from matplotlib.text import Annotation
 
-from scopevit.benchmark.report import (
+from scopevit.errors import InputError
+from scopevit.files import write_text
+from scopevit.report import (
     Point,
     csv_table,
     markdown_table,
+    number,
+    replace_between,
     scatter_plot,
+    size_text,
+    spread,
     write_figure,
 )
-from scopevit.files import write_text
+
+
+@pytest.mark.parametrize(
+    'value, text',
+    [(0, '0.00'), (0.05, '0.0500'), (0.2523, '0.252'), (9.999, '10.0'),
+     (12.34, '12.3'), (99.97, '100'), (6397.6, '6398')],
+)  # fmt: skip
+def test_numbers_have_three_digits(value, text):
+    assert number(value) == text
+
+
+def test_quartiles_are_shown_where_they_differ():
+    assert spread((1.0, 1.5, 20.0)) == '1.50 (1.00–20.0)'
+    assert spread((1.0, 1.0, 1.0)) == '1.00'
+    assert size_text((256, 192)) == '256×192'
+
+
+def test_what_is_around_the_marks_stays():
+    assert replace_between('a<b>old</b>c', '<b>', '</b>', 'new', 'x.md') == 'a<b>new</b>c'
+    for text in ('a</b>c', '</b>a<b>'):
+        with pytest.raises(InputError, match='x.md has no <b> ... </b>'):
+            replace_between(text, '<b>', '</b>', 'new', 'x.md')
 
 
 def test_markdown_to_the_letter():

@@ -1,9 +1,10 @@
-"""What the command lines of `tools/train.py` and `tools/test.py` have in common."""
+"""What the command lines of all tools have in common."""
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mmengine.config import DictAction
 
@@ -35,9 +36,46 @@ class ConfigOptions(DictAction):
             ) from error
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that both tools take."""
-    parser.add_argument('--work-dir', help='default: work_dirs/<name of the config>')
+class PositiveInt(argparse.Action):
+    """Reads whole numbers above 0, several as a tuple; anything else is an `InputError`.
+
+    (argparse ends the process by itself for what a `type` refuses.)
+    """
+
+    number: type = int
+    kind = 'a whole number'
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[str] | None,
+        option_string: str | None = None,
+    ) -> None:
+        texts = [values] if isinstance(values, str) else values or []
+        numbers = tuple(self.read(text) for text in texts)
+        setattr(namespace, self.dest, numbers[0] if isinstance(values, str) else numbers)
+
+    def read(self, text: str) -> int | float:
+        """Returns the number of a text."""
+        try:
+            value = self.number(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise InputError(f'{self.option_strings[0]} takes {self.kind} above 0, not {text!r}')
+        return value
+
+
+class PositiveFloat(PositiveInt):
+    """Reads numbers above 0; anything else is an `InputError`."""
+
+    number = float
+    kind = 'a number'
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--cfg-options KEY=VALUE ...`."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -46,15 +84,37 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help='settings of the config to change, e.g. train_dataloader.batch_size=4 '
         'or key="[(a,b),(c,d)]"',
     )
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that `tools/train.py` and `tools/test.py` take."""
+    parser.add_argument('--work-dir', help='default: work_dirs/<name of the config>')
+    add_config_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torch.distributed.launch passes one of the two spellings; torchrun passes none.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
+def add_shape_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--shape HEIGHT WIDTH`."""
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        action=PositiveInt,
+        metavar=('HEIGHT', 'WIDTH'),
+        help="size of the images in pixels; default: the recipe's, or that of timm's model",
+    )
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--device`."""
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default: cpu')
+
+
 def parse_arguments(
     parser: argparse.ArgumentParser, argv: list[str] | None = None
 ) -> argparse.Namespace:
-    """Parses the arguments of a tool, and passes a local rank on as mmengine reads it."""
+    """Parses `add_common_arguments`, and passes a local rank on as mmengine reads it."""
     args = parser.parse_args(argv)
     if args.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

@@ -1,4 +1,4 @@
-"""Tables in Markdown and CSV, and scatter plots; for any rows, not for networks alone."""
+"""Numbers and tables in Markdown and CSV, and scatter plots."""
 
 import csv
 import io
@@ -14,24 +14,30 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
+from scopevit.errors import InputError
 from scopevit.files import replacing
 
 ACCENT, GREY = '#d55e00', '#666666'
 # Where a label may stand, in points from its mark: right, left, above, below and further away.
-LABEL_OFFSETS = [
-    (x * reach, y * reach)
-    for reach in (7, 14, 24, 36)
-    for x, y in (
-        (1, 0),
-        (-1, 0),
-        (0, 1),
-        (0, -1),
-        (0.7, 0.7),
-        (0.7, -0.7),
-        (-0.7, 0.7),
-        (-0.7, -0.7),
-    )
-]
+DIRECTIONS = [(1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (0.7, -0.7), (-0.7, 0.7), (-0.7, -0.7)]
+LABEL_OFFSETS = [(x * reach, y * reach) for reach in (7, 14, 24, 36) for x, y in DIRECTIONS]
+
+
+def number(value: float) -> str:
+    """Returns three significant digits, and whole numbers in full."""
+    exponent = int(f'{value:.2e}'.partition('e')[2])  # of what is rounded: 99.97 is 100
+    return f'{value:.{max(0, 2 - exponent)}f}'
+
+
+def spread(quartiles: Sequence[float]) -> str:
+    """Returns a median with its quartiles (lower, median, upper), where they differ."""
+    low, median, high = map(number, quartiles)
+    return f'{median} ({low}–{high})' if quartiles[0] < quartiles[2] else median
+
+
+def size_text(shape: Sequence[int]) -> str:
+    """Returns the sides of something, as '256×192'."""
+    return '×'.join(map(str, shape))
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], align: str = '') -> str:
@@ -60,6 +66,19 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], align:
 def escape(cell: str) -> str:
     """Returns the text of a cell as Markdown shows it in a table."""
     return cell.replace('|', '\\|').replace('\n', '<br>')
+
+
+def replace_between(text: str, begin: str, end: str, content: str, source: str) -> str:
+    """Returns a text with other content between two marks.
+
+    Raises:
+        InputError: If a mark is missing; the message names the `source` of the text.
+    """
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise InputError(f'{source} has no {begin.strip()} ... {end}')
+    return f'{before}{begin}{content}{end}{after}'
 
 
 def csv_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -151,8 +170,7 @@ def draw_points(axes: Axes, points: Sequence[Point]) -> None:
 
 def place_labels(axes: Axes, points: Sequence[Point]) -> None:
     """Writes each label where it covers the least of the marks and labels that are there."""
-    renderer = axes.figure.canvas.get_renderer()
-    frame = axes.get_window_extent(renderer)
+    frame = axes.get_window_extent()
     taken = [mark_box(axes, point) for point in points]
     for point in sorted(points, key=lambda point: not point.accent):
         label = axes.annotate(
@@ -167,7 +185,7 @@ def place_labels(axes: Axes, points: Sequence[Point]) -> None:
         boxes = []
         for x, y in LABEL_OFFSETS:
             move_label(label, x, y)
-            box = label.get_window_extent(renderer)
+            box = label.get_window_extent()
             boxes.append((sum(overlap(box, other) for other in taken) + outside(box, frame), box))
         best = min(range(len(boxes)), key=lambda i: boxes[i][0])  # the nearest of equals
         move_label(label, *LABEL_OFFSETS[best])
@@ -202,7 +220,7 @@ def outside(box: Bbox, frame: Bbox) -> float:
 
 def write_figure(figure: Figure, path: Path) -> None:
     """Writes a figure to a file, whole or not at all; an SVG keeps its text as text."""
-    settings = {'svg.fonttype': 'none', 'svg.hashsalt': path.name}
     metadata = {'Date': None} if path.suffix == '.svg' else None
-    with replacing(path) as part, matplotlib.rc_context(settings):
+    settings = matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': path.name})
+    with replacing(path) as part, settings:
         figure.savefig(part, format=path.suffix[1:], metadata=metadata, dpi=120)
