@@ -5,33 +5,54 @@ import hashlib
 import io
 import pickle
 import re
+import shutil
 import sys
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from scopevit.errors import InputError
-from scopevit.files import write_bytes
+from scopevit.files import replacing, write_bytes
+
+# Names of checkpoints elsewhere, which mmengine looks up in its tables of URLs.
+ZOOS = ('torchvision', 'modelzoo', 'open-mmlab', 'openmmlab', 'mmcls')
+SECONDS = 60  # without a byte, until a download is given up
 
 
 def read_checkpoint(path: str | Path) -> object:
-    """Reads a checkpoint file, onto the CPU, as data only.
+    """Reads a checkpoint, onto the CPU, as data only.
 
     Args:
-        path: A file that `torch.save` wrote, or weights alone that end in
-            `.safetensors`.
+        path: A file that `torch.save` wrote, or weights alone that end in `.safetensors`; or where
+            to download one, `https://...`, or as `torchvision://resnet50` where mmengine knows it.
 
     Returns:
-        What was saved, a dict as a rule.
+        What was saved, a dict as a rule; weights alone under `state_dict`.
 
     Raises:
         InputError: If the file is missing, not to be read, truncated, not a checkpoint, or holds
             objects that would run code.
     """
-    path = Path(path)
+    scheme, separator, rest = str(path).partition('://')
+    if not separator:
+        return read_file(Path(path))
+    if scheme in ('http', 'https'):
+        return read_file(download(str(path)))
+    if scheme == 'file':
+        return read_file(Path(rest))
+    if scheme in ZOOS:
+        return read_from_zoo(str(path))
+    raise InputError(f'cannot read {path}: give a file or an address that begins with https://')
+
+
+def read_file(path: Path) -> object:
+    """Reads a checkpoint file, see `read_checkpoint`."""
     try:
         # What the system says; torch raises OSError for damaged files, too.
         with path.open('rb'):
@@ -42,7 +63,7 @@ def read_checkpoint(path: str | Path) -> object:
         raise InputError(f'cannot read {path}: {error.strerror}') from error
     if path.suffix == '.safetensors':
         try:
-            return safetensors.torch.load_file(path)
+            return {'state_dict': safetensors.torch.load_file(path)}
         except (safetensors.SafetensorError, OSError) as error:
             raise InputError(f'not a safetensors file, or a damaged one: {path}') from error
     try:
@@ -59,6 +80,58 @@ def read_checkpoint(path: str | Path) -> object:
         raise InputError(f'not a checkpoint of torch.save, or a damaged one: {path}') from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
         raise InputError(f'not a checkpoint of torch.save, or a damaged one: {path}') from error
+
+
+def read_from_zoo(name: str) -> object:
+    """Reads a checkpoint by a name that mmengine knows, see `read_checkpoint`."""
+    from mmengine.runner import CheckpointLoader  # which downloads by `read_checkpoint`
+
+    try:
+        return CheckpointLoader.load_checkpoint(name, map_location='cpu')
+    except (KeyError, FileNotFoundError) as error:
+        raise InputError(f'mmengine knows no checkpoint of this name: {name}') from error
+
+
+def download(url: str) -> Path:
+    """Downloads a file into torch's cache, `checkpoints` in `torch.hub.get_dir()`.
+
+    Args:
+        url: Its address. The first digits of its sha256 may end the name, as in
+            `tiny-1a2b3c4d.pth`. Without them another address may have the same name, so that the
+            file has a folder of its own.
+
+    Returns:
+        The file, from an earlier download if there was one.
+
+    Raises:
+        InputError: If it does not come, or not whole, or has another hash.
+    """
+    name = Path(urlsplit(url).path).name
+    if not name.strip('.'):
+        raise InputError(f'no name of a file at the end of {url}')
+    digits = re.search(r'-([0-9a-f]{8,64})\.[^-]*$', name)
+    folder = Path(torch.hub.get_dir(), 'checkpoints')
+    if not digits:
+        folder /= hashlib.sha256(url.encode()).hexdigest()[:8]
+    path = folder / name
+    if path.is_file():
+        return path
+    print(f'downloading {url} to {path}', file=sys.stderr)
+    with replacing(path) as part:
+        try:
+            request = Request(url, headers={'User-Agent': 'scopevit'})  # some refuse Python's own
+            with urlopen(request, timeout=SECONDS) as response, part.open('wb') as file:
+                shutil.copyfileobj(response, file)
+                if response.length:
+                    raise InputError(f'{response.length} bytes are missing at its end')
+        except (OSError, HTTPException, ValueError) as error:
+            raise InputError(f'cannot download {url}: {error}') from error
+        if digits and not hashlib.sha256(part.read_bytes()).hexdigest().startswith(digits[1]):
+            raise InputError(
+                f'the sha256 of what came from {url} does not begin with {digits[1]}; if that is '
+                'no hash, download the file and give its path'
+            )
+    return path
 
 
 def unwrap_state_dict(checkpoint: object, path: str | Path, ema: bool = False) -> dict[str, Tensor]:

@@ -56,14 +56,13 @@ def get_model(name: str, pretrained: str | Path | None = None) -> nn.Module:
     from mmengine.runner import load_checkpoint
 
     from scopevit.engine.model import build_model
-    from scopevit.engine.weights import check_model_weights, is_url
+    from scopevit.engine.weights import check_model_weights
 
     model = build_model(get_config(name))
     if pretrained is None:
         return model
-    if not is_url(pretrained):
-        check_model_weights(model, pretrained)
-    load_checkpoint(model, str(pretrained), map_location='cpu', strict=is_url(pretrained))
+    check_model_weights(model, pretrained)
+    load_checkpoint(model, str(pretrained), map_location='cpu')
     model._is_init = True  # else mmengine's Runner would start from new weights
     return model
 

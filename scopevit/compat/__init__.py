@@ -6,6 +6,7 @@ checks a version. ``distributed`` alone is called by name, by the tools.
 """
 
 from scopevit.compat import (
+    checkpoint_loader,
     compiled_training,
     external_configs,
     find_loader,
@@ -14,7 +15,6 @@ from scopevit.compat import (
     mmpretrain,
     mmpretrain_pooling,
     pkg_resources,
-    safetensors,
     torch_load,
     xtcocotools,
 )
@@ -30,7 +30,7 @@ def apply() -> None:
     pkg_resources.apply()
     find_loader.apply()
     torch_load.apply()
-    safetensors.apply()
+    checkpoint_loader.apply()
     external_configs.apply()
     mmcv_ext.apply()
     xtcocotools.apply()

@@ -37,7 +37,6 @@ from scopevit.engine.weights import (
     check_pretrained,
     check_resumable,
     find_last_checkpoint,
-    is_url,
     read_state_dict,
 )
 from scopevit.errors import InputError
@@ -95,14 +94,14 @@ def train(
         cfg.load_from = find_last_checkpoint(cfg.work_dir) if resume == 'auto' else resume
         cfg.load_from = cfg.load_from and str(cfg.load_from)
         cfg.resume = cfg.load_from is not None
-    if cfg.get('load_from') and not is_url(cfg.load_from):
+    if cfg.get('load_from'):
         (check_resumable if cfg.get('resume') else read_state_dict)(cfg.load_from)
     check_files(cfg, 'train', 'val')
     with input_errors(str(config)):
         runner = build_runner(cfg, launcher)
         model = unwrap_model(runner.model)
         check_pretrained(model)
-        if cfg.get('load_from') and not is_url(cfg.load_from):
+        if cfg.get('load_from'):
             check_model_weights(model, cfg.load_from, only_backbone=not cfg.get('resume'))
         runner.train()
     leave_process_group()
@@ -148,15 +147,13 @@ def test(
         enable_tta(cfg, library)
     if show or show_dir:
         enable_drawing(cfg, library, show, show_dir)
-    if not is_url(checkpoint):
-        read_state_dict(checkpoint)
+    read_state_dict(checkpoint)
     check_files(cfg, 'test')
     if out:
         dump_predictions(cfg, library, out)
     with input_errors(str(config)):
         runner = build_runner(cfg, launcher)
-        if not is_url(checkpoint):
-            check_model_weights(unwrap_model(runner.model), checkpoint)
+        check_model_weights(unwrap_model(runner.model), checkpoint)
         metrics = runner.test()
     if is_main_process():
         report = {

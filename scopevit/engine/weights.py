@@ -14,11 +14,6 @@ from scopevit.errors import InputError
 SHOWN = 5  # names of each kind in a message
 
 
-def is_url(path: str | Path) -> bool:
-    """Whether mmengine fetches this checkpoint itself; it then logs what does not fit."""
-    return '://' in str(path)
-
-
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Reads the weights that mmengine would find in a checkpoint file.
 
@@ -79,8 +74,6 @@ def check_pretrained(model: nn.Module) -> None:
             path, prefix = init_cfg.get('checkpoint'), init_cfg.get('prefix')
             if not path:
                 raise InputError(f"init_cfg of {name} needs a 'checkpoint'")
-            if is_url(path):
-                continue
             given = read_state_dict(path)
             if prefix is None:
                 given = strip_prefix(given, 'module.')

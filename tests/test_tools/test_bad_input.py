@@ -1,23 +1,13 @@
 """Bad input to tools/train.py and tools/test.py: one line that names it, exit code 1, no harm."""
 
 import json
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-
-
-class Exploit:
-    """Pickles as a call."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple:
-        return os.system, (f'touch {self.target}',)
+from strangers import Exploit, serving
 
 
 @pytest.fixture
@@ -400,51 +390,75 @@ def training_state(weights: Path) -> dict:
     return {**checkpoint, 'meta': {'epoch': 1, 'iter': 2}, 'message_hub': {}, 'optimizer': {}}
 
 
+def everywhere(fails, task, checkpoint: str | Path) -> list[str]:
+    """Gives a checkpoint in every way there is; returns the lines that refuse it."""
+    work_dir = ['--work-dir', task.work_dir]
+    init_cfg = 'model.backbone.init_cfg'
+    return [
+        fails('test', task.config, checkpoint, *work_dir),
+        fails('train', task.config, *work_dir, '--resume', checkpoint),
+        fails('train', task.config, *work_dir, '--cfg-options', f'load_from={checkpoint}'),
+        fails(
+            'train', task.config, *work_dir, '--cfg-options', f'{init_cfg}.type=Pretrained',
+            f'{init_cfg}.checkpoint={checkpoint}', f'{init_cfg}.prefix=backbone.',
+        ),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize('kind', ['missing', 'truncated', 'text', 'code', 'no weights'])
 def test_bad_checkpoint(kind, make_task, fails, earlier, save_weights, tmp_path):
     task = make_task('classification')
     check = earlier(task.work_dir)
     path = tmp_path / 'bad.pth'
     said = write_bad_checkpoint(kind, path, save_weights(task))
-    work_dir = ['--work-dir', task.work_dir]
-    init_cfg = 'model.backbone.init_cfg'
-    lines = [
-        fails('test', task.config, path, *work_dir),
-        fails('train', task.config, *work_dir, '--cfg-options', f'load_from={path}'),
-        fails(
-            'train', task.config, *work_dir, '--cfg-options', f'{init_cfg}.type=Pretrained',
-            f'{init_cfg}.checkpoint={path}', f'{init_cfg}.prefix=backbone.',
-        ),
-    ]  # fmt: skip
-    assert all(said in line for line in lines), lines
-    line = fails('train', task.config, *work_dir, '--resume', path)
+    tested, resumed, *lines = everywhere(fails, task, path)
+    assert all(said in line for line in (tested, *lines)), lines
     # What is no checkpoint of a training cannot be resumed from, wherever its weights are.
-    assert said in line or (kind == 'no weights' and f'cannot resume from {path}' in line)
+    assert said in resumed or (kind == 'no weights' and f'cannot resume from {path}' in resumed)
     assert not (tmp_path / 'executed').exists()
+    check()
+
+
+def test_a_download_runs_nothing(make_task, fails, earlier, save_weights, tmp_path):
+    task = make_task('classification')
+    check = earlier(task.work_dir)
+    content = training_state(save_weights(task)) | {'optimizer': Exploit(tmp_path / 'executed')}
+    with serving(tmp_path) as server:
+        torch.save(content, server.files / 'a.pth')
+        for line in everywhere(fails, task, f'{server.url}a.pth'):
+            assert 'checkpoint refused, it holds objects that could run code: ' in line
+        assert server.asked == ['/a.pth']  # once, then it is there
+    assert not (tmp_path / 'executed').exists()
+    check()
+
+
+def test_a_download_is_checked_as_a_file_is(make_task, fails, earlier, save_weights, tmp_path):
+    task = make_task('classification')
+    check = earlier(task.work_dir)
+    with serving(tmp_path) as server:
+        torch.save(training_state(save_weights(task)), server.files / 'a.pth')
+        task.edit('depths=(1, 1, 1, 1)', 'depths=(1, 2, 1, 1)')
+        for line in everywhere(fails, task, f'{server.url}a.pth'):
+            assert f'{server.url}a.pth does not fit' in line
+            assert ' missing: ' in line and 'stages.1.blocks.1.' in line
+        for line in everywhere(fails, task, f'{server.url}nope.pth'):
+            said = f'cannot download {server.url}nope.pth: HTTP Error 404: File not found'
+            assert line == f'error: {said}'
+    for line in everywhere(fails, task, 's3://bucket/a.pth'):
+        said = 'cannot read s3://bucket/a.pth: give a file or an address that begins with https://'
+        assert line == f'error: {said}'
     check()
 
 
 def test_weights_of_another_size(make_task, fails, earlier, save_weights, tmp_path):
     task = make_task('classification')
     check = earlier(task.work_dir)
-    weights = save_weights(task)
-    training = tmp_path / 'training.pth'
-    torch.save(training_state(weights), training)
+    path = tmp_path / 'training.pth'
+    torch.save(training_state(save_weights(task)), path)
     # One more block than the weights have, and another width of a convolution.
     task.edit('depths=(1, 1, 1, 1)', 'depths=(1, 2, 1, 1)')
-    arguments = ['--work-dir', task.work_dir]
-    init_cfg = 'model.backbone.init_cfg'
-    lines = [
-        fails('test', task.config, weights, *arguments),
-        fails('train', task.config, *arguments, '--resume', training),
-        fails('train', task.config, *arguments, '--cfg-options', f'load_from={weights}'),
-        fails(
-            'train', task.config, *arguments, '--cfg-options', f'{init_cfg}.type=Pretrained',
-            f'{init_cfg}.checkpoint={weights}', f'{init_cfg}.prefix=backbone.',
-        ),
-    ]  # fmt: skip
-    for line in lines:
-        assert f'{weights} does not fit' in line or f'{training} does not fit' in line
+    for line in everywhere(fails, task, path):
+        assert f'{path} does not fit' in line
         assert ' missing: ' in line and 'stages.1.blocks.1.' in line
     check()
 
