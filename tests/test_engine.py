@@ -211,7 +211,7 @@ def test_amp_on_the_cpu_runs_the_backbone_in_bfloat16():
 
 @pytest.mark.parametrize('metrics', [['a'], ['a', 'b']])
 def test_best_checkpoints_go_after_the_next_are_written(metrics, tmp_path):
-    hook = runner.LateRemovalCheckpointHook(save_best=metrics, rule='greater', save_last=False)
+    hook = runner.CarefulCheckpointHook(save_best=metrics, rule='greater', save_last=False)
     hook.out_dir, hook.last_ckpt = str(tmp_path), None
     hook.file_backend = LocalBackend()
     hook.filename_tmpl = 'epoch_{}'

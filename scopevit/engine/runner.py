@@ -12,14 +12,42 @@ from torch import nn
 
 from scopevit.engine.data import check_dataset
 from scopevit.errors import InputError
+from scopevit.files import write_text
 
 
-class LateRemovalCheckpointHook(CheckpointHook):
-    """CheckpointHook that removes an old checkpoint after it wrote the new one, not before.
+class CarefulCheckpointHook(CheckpointHook):
+    """CheckpointHook that removes nothing before its time, and nothing of other runs.
 
-    With `max_keep_ckpts=1`, a training that was killed in between would have none to go on from;
-    with `save_best`, no best one.
+    An old checkpoint goes after the new one is written: with `max_keep_ckpts=1`, a training that
+    was killed in between would have none to go on from; with `save_best`, no best one.
+
+    Checkpoints name others by their file names, and `last_checkpoint` names one by its path in the
+    work dir, so that both are true of a copy of the folder as well. mmengine writes whole paths:
+    a training in the copy would remove files of the original.
     """
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leaves the folder out of the paths that mmengine puts into a checkpoint."""
+        info = checkpoint['message_hub']['runtime_info']  # copies of the runner's
+        for key, path in info.items():
+            if path and (key == 'last_ckpt' or is_path_of_best(key)):
+                info[key] = Path(path).name
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Finds the checkpoints that this one names beside it; forgets them for a new folder."""
+        folder = runner.work_dir
+        if self.out_dir not in (None, folder):  # as mmengine does
+            folder = os.path.join(self.out_dir, os.path.basename(folder.rstrip(os.sep)))
+        resumed_from = Path(runner._load_from or '').parent  # for a URL no folder that is there
+        stays = resumed_from.resolve() == Path(folder).resolve()
+        hub = checkpoint.get('message_hub') or {}
+        info = hub.get('runtime_info', {})
+        for key in [key for key in info if key == 'keep_ckpt_ids' or is_path_of_best(key)]:
+            if not stays:
+                del info[key]
+                hub['resumed_keys'].pop(key, None)
+            elif key != 'keep_ckpt_ids' and info[key]:
+                info[key] = os.path.join(folder, Path(info[key]).name)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best:
@@ -42,7 +70,7 @@ class LateRemovalCheckpointHook(CheckpointHook):
         average_buffers(runner)  # called in all processes, of which the first one writes
         keep = self.max_keep_ckpts
         if keep <= 0:
-            return super()._save_checkpoint_with_step(runner, step, meta)
+            return self._save_and_name(runner, step, meta)
         outdated = None
         if not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step:
             if len(self.keep_ckpt_ids) == keep:
@@ -52,7 +80,7 @@ class LateRemovalCheckpointHook(CheckpointHook):
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         self.max_keep_ckpts = -1  # removes none
         try:
-            super()._save_checkpoint_with_step(runner, step, meta)
+            self._save_and_name(runner, step, meta)
         finally:
             self.max_keep_ckpts = keep
         if outdated is not None:
@@ -60,9 +88,24 @@ class LateRemovalCheckpointHook(CheckpointHook):
                 self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
             )
 
+    def _save_and_name(self, runner: Runner, step: int, meta: dict) -> None:
+        super()._save_checkpoint_with_step(runner, step, meta)
+        if is_main_process():
+            # In other folders by the whole path.
+            path = Path(os.path.abspath(self.last_ckpt))
+            path = (
+                path.relative_to(runner.work_dir) if path.is_relative_to(runner.work_dir) else path
+            )
+            write_text(Path(runner.work_dir, 'last_checkpoint'), str(path))
+
     def _remove_file(self, path: str) -> None:
         if is_main_process() and self.file_backend.isfile(path):
             self.file_backend.remove(path)
+
+
+def is_path_of_best(key: str) -> bool:
+    """Whether mmengine has the path of a best checkpoint under this name, of one metric or many."""
+    return key == 'best_ckpt' or key.startswith('best_ckpt_')
 
 
 class AverageBuffersHook(Hook):
@@ -131,7 +174,7 @@ class CheckedRunner(Runner):
     ) -> None:
         """Registers a hook, for a CheckpointHook its safer variant; the config stays as it is."""
         if isinstance(hook, dict) and hook.get('type') in ('CheckpointHook', CheckpointHook):
-            hook = dict(hook, type=LateRemovalCheckpointHook)
+            hook = dict(hook, type=CarefulCheckpointHook)
         super().register_hook(hook, priority)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:

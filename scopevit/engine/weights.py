@@ -122,9 +122,11 @@ def find_last_checkpoint(work_dir: str | Path) -> Path | None:
     pointer = Path(work_dir, 'last_checkpoint')
     if not pointer.is_file():
         return None
-    path = Path(pointer.read_text().strip())
-    if not path.is_file():
-        path = Path(work_dir, path.name)  # the folder may have been moved
+    named = Path(pointer.read_text().strip())
+    # mmengine's own are whole paths, also where the folder has been moved or copied since.
+    path = Path(work_dir, named.name if named.is_absolute() else named)
+    if named.is_absolute() and not path.is_file():
+        path = named  # in another folder, by `out_dir` of the CheckpointHook
     try:
         check_resumable(path)
     except InputError as error:

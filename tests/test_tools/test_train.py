@@ -1,5 +1,6 @@
 """tools/train.py on a miniature of each task."""
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import MODELS
+from strangers import serving
 
 from scopevit import ScopeViT
 from scopevit.checkpoint import read_checkpoint
@@ -44,7 +46,7 @@ def test_trains_and_resumes(name, make_task, tool):
     second = read_checkpoint(task.work_dir / 'epoch_2.pth')
     assert (second['meta']['epoch'], second['meta']['iter']) == (2, 4)
     assert 'resumed epoch: 1, iter: 2' in log_of(task.work_dir)
-    assert (task.work_dir / 'last_checkpoint').read_text() == str(task.work_dir / 'epoch_2.pth')
+    assert (task.work_dir / 'last_checkpoint').read_text() == 'epoch_2.pth'
     assert (task.work_dir / 'epoch_1.pth').read_bytes() == first_bytes
     assert not list(task.work_dir.glob('*.part'))
     assert (task.work_dir / task.config.name).is_file()
@@ -169,7 +171,110 @@ def test_a_kill_while_the_best_checkpoint_is_written_leaves_the_last_best(
     assert code == 0, err
     assert best() == ['best_accuracy_top1_epoch_3.pth']
     info = read_checkpoint(task.work_dir / 'epoch_3.pth')['message_hub']['runtime_info']
-    assert info['best_ckpt'] == str(task.work_dir / best()[0])
+    assert info['best_ckpt'] == best()[0]
+
+
+@pytest.fixture
+def finished(make_task, tool, monkeypatch):
+    """A task trained for two epochs, with the best and the last checkpoint left of it."""
+    task = make_task('classification')
+    task.edit(
+        "type='CheckpointHook'",
+        "type='CheckpointHook', save_best='accuracy/top1', max_keep_ckpts=1",
+    )
+    # Every epoch is better than the one before.
+    monkeypatch.setitem(CheckpointHook.rule_map, 'greater', lambda x, y: True)
+    options = ['--cfg-options', 'train_cfg.max_epochs=2']
+    code, err = tool('train', task.config, '--work-dir', task.work_dir, *options)
+    assert code == 0, err
+    assert checkpoints(task.work_dir) == ['best_accuracy_top1_epoch_2.pth', 'epoch_2.pth']
+    return task
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob('*.pth'))
+
+
+def name_whole_paths(folder: Path, original: Path) -> None:
+    """Turns a work dir into what mmengine alone would have left in another folder."""
+    for path in folder.glob('*.pth'):
+        checkpoint = read_checkpoint(path)
+        info = checkpoint['message_hub']['runtime_info']
+        for key in ('best_ckpt', 'last_ckpt'):
+            info[key] = str(original / info[key])
+        torch.save(checkpoint, path)
+    (folder / 'last_checkpoint').write_text(str(original / 'epoch_2.pth'))
+
+
+@pytest.mark.parametrize('whole_paths', [False, True])
+def test_a_copy_goes_on_by_itself(whole_paths, finished, tool, snapshot, tmp_path):
+    copy = tmp_path / 'copy'
+    shutil.copytree(finished.work_dir, copy)
+    if whole_paths:
+        name_whole_paths(copy, finished.work_dir)
+    before = snapshot(finished.work_dir)
+    options = ['--resume', '--cfg-options', 'train_cfg.max_epochs=3']
+    code, err = tool('train', finished.config, '--work-dir', copy, *options)
+    assert code == 0, err
+    assert snapshot(finished.work_dir) == before
+    assert f'Load checkpoint from {copy / "epoch_2.pth"}' in log_of(copy)
+    assert checkpoints(copy) == ['best_accuracy_top1_epoch_3.pth', 'epoch_3.pth']
+
+
+@pytest.mark.parametrize('whole_paths', [False, True])
+def test_going_on_elsewhere_removes_nothing(whole_paths, finished, tool, snapshot, tmp_path):
+    if whole_paths:
+        name_whole_paths(finished.work_dir, finished.work_dir)
+    before = snapshot(finished.work_dir)
+    new = tmp_path / 'new'
+    new.mkdir()
+    for name in ('epoch_2.pth', 'best_accuracy_top1_epoch_2.pth'):
+        (new / name).write_text('of yet another run')
+    code, err = tool(
+        'train', finished.config, '--work-dir', new, '--resume', finished.work_dir / 'epoch_2.pth',
+        '--cfg-options', 'train_cfg.max_epochs=4',
+    )  # fmt: skip
+    assert code == 0, err
+    assert snapshot(finished.work_dir) == before
+    assert (new / 'epoch_2.pth').read_text() == 'of yet another run'
+    assert checkpoints(new) == [
+        'best_accuracy_top1_epoch_2.pth', 'best_accuracy_top1_epoch_4.pth', 'epoch_2.pth',
+        'epoch_4.pth',
+    ]  # fmt: skip
+
+
+def test_going_on_from_a_download(finished, tool, tmp_path):
+    new = tmp_path / 'new'
+    with serving(tmp_path) as server:
+        shutil.copy(finished.work_dir / 'epoch_2.pth', server.files)
+        code, err = tool(
+            'train', finished.config, '--work-dir', new, '--resume', f'{server.url}epoch_2.pth',
+            '--cfg-options', 'train_cfg.max_epochs=3',
+        )  # fmt: skip
+        assert code == 0, err
+        assert server.asked == ['/epoch_2.pth']
+    assert 'resumed epoch: 2, iter: 4' in log_of(new)
+    assert checkpoints(new) == ['best_accuracy_top1_epoch_3.pth', 'epoch_3.pth']
+
+
+def test_checkpoints_in_a_folder_of_their_own(finished, tool, tmp_path):
+    out = tmp_path / 'out'
+    finished.edit("type='CheckpointHook'", f"type='CheckpointHook', out_dir='{out}'")
+    new = tmp_path / 'new'
+    for epochs in (1, 2):
+        options = ['--resume', '--cfg-options', f'train_cfg.max_epochs={epochs}']
+        code, err = tool('train', finished.config, '--work-dir', new, *options)
+        assert code == 0, err
+    assert 'resumed epoch: 1, iter: 2' in log_of(new)
+    assert (new / 'last_checkpoint').read_text() == str(out / 'new' / 'epoch_2.pth')
+    assert checkpoints(out / 'new') == ['best_accuracy_top1_epoch_2.pth', 'epoch_2.pth']
+    # A copy of the work dir finds them, too, and leaves them there.
+    shutil.copytree(new, tmp_path / 'copy')
+    options = ['--resume', '--cfg-options', 'train_cfg.max_epochs=3']
+    code, err = tool('train', finished.config, '--work-dir', tmp_path / 'copy', *options)
+    assert code == 0, err
+    assert checkpoints(out / 'new') == ['best_accuracy_top1_epoch_2.pth', 'epoch_2.pth']
+    assert checkpoints(out / 'copy') == ['best_accuracy_top1_epoch_3.pth', 'epoch_3.pth']
 
 
 @pytest.mark.parametrize(('name', 'library'), LIBRARIES.items())
