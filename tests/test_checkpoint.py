@@ -1,6 +1,8 @@
-"""Checkpoints from elsewhere: downloaded once, whole or not at all."""
+"""Checkpoints from anywhere: read as data, and downloaded once, whole or not at all."""
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,17 @@ def test_names_that_mmengine_does_not_know(name):
 def test_other_schemes_are_refused(scheme):
     with pytest.raises(InputError, match=f'^cannot read {scheme}://a/b.pth: give a file or an '):
         read_checkpoint(f'{scheme}://a/b.pth')
+
+
+def test_checkpoint_that_cannot_be_opened(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=f'^cannot read {tmp_path}: Is a directory$'):
+        read_checkpoint(tmp_path)
+    path = tmp_path / 'a.pth'
+    torch.save({}, path)
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(type(path), 'open', refuse)
+    with pytest.raises(InputError, match=f'^cannot read {path}: Permission denied$'):
+        read_checkpoint(path)

@@ -2,7 +2,7 @@
 
 Each module says what fails without it, in which versions, and when it can be deleted; each finds
 out by itself whether it is needed and does nothing otherwise. Nothing outside this package
-checks a version. ``distributed`` alone is called by name, by the tools.
+checks a version.
 """
 
 from scopevit.compat import (
@@ -18,6 +18,8 @@ from scopevit.compat import (
     torch_load,
     xtcocotools,
 )
+
+acted: list[str] = []
 
 
 def apply() -> None:

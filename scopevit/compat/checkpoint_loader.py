@@ -6,8 +6,9 @@ it downloads; a `.safetensors` file ends in `_pickle.UnpicklingError`.
 Versions: mmengine 0.10 downloads by `torch.hub.load_state_dict_from_url`, which up to torch 2.14
 at least reads more than weights unless told otherwise, and gives local files to `torch.load`.
 
-Way out: a loader of our own for both, by the list mmengine keeps for that. What mmengine looks up
-in its tables, as `torchvision://resnet50`, it loads by that for `https://`.
+Way out: a loader of our own for both, by the list mmengine keeps for that, and for `backbone://`,
+which `tools/train.py --pretrained` writes into a config. What mmengine looks up in its tables, as
+`torchvision://resnet50`, it loads by the one for `https://`.
 
 Delete when: mmengine downloads with `weights_only=True` and reads `.safetensors` itself.
 """
@@ -29,7 +30,8 @@ def _register(checkpoint: ModuleType) -> None:
     register = checkpoint.CheckpointLoader.register_scheme
     register(_LOCAL_FILES, load_from_safetensors, force=True)
     register(['http://', 'https://'], load_from_http, force=True)
-    checkpoint.load_from_http = load_from_http
+    register('backbone://', load_from_backbone, force=True)
+    vars(checkpoint)['load_from_http'] = load_from_http  # which the tables' loaders call
 
 
 def load_from_safetensors(filename: str, map_location: object = None) -> object:
@@ -42,7 +44,7 @@ def load_from_safetensors(filename: str, map_location: object = None) -> object:
     Returns:
         The tensors by name, under `state_dict`.
     """
-    return _read(Path(filename).expanduser())
+    return {'state_dict': _read(Path(filename).expanduser())}
 
 
 def load_from_http(filename: str, map_location: object = None, *_: object, **__: object) -> object:
@@ -55,6 +57,11 @@ def load_from_http(filename: str, map_location: object = None, *_: object, **__:
     Returns:
         What was saved.
     """
+    return _read(filename)
+
+
+def load_from_backbone(filename: str, map_location: object = None) -> object:
+    """Reads the backbone's weights alone, see `read_checkpoint`; arguments as above."""
     return _read(filename)
 
 

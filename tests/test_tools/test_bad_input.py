@@ -384,6 +384,9 @@ def write_bad_checkpoint(kind: str, path: Path, good: Path) -> str:
     raise AssertionError(kind)
 
 
+DEEPER = "\nmodel['backbone']['arch']['depths'] = (1, 2, 1, 1)\n"
+
+
 def training_state(weights: Path) -> dict:
     """Returns a checkpoint as of a training."""
     checkpoint = torch.load(weights, weights_only=True)
@@ -437,7 +440,7 @@ def test_a_download_is_checked_as_a_file_is(make_task, fails, earlier, save_weig
     check = earlier(task.work_dir)
     with serving(tmp_path) as server:
         torch.save(training_state(save_weights(task)), server.files / 'a.pth')
-        task.edit('depths=(1, 1, 1, 1)', 'depths=(1, 2, 1, 1)')
+        task.config.write_text(task.config.read_text() + DEEPER)
         for line in everywhere(fails, task, f'{server.url}a.pth'):
             assert f'{server.url}a.pth does not fit' in line
             assert ' missing: ' in line and 'stages.1.blocks.1.' in line
@@ -456,7 +459,7 @@ def test_weights_of_another_size(make_task, fails, earlier, save_weights, tmp_pa
     path = tmp_path / 'training.pth'
     torch.save(training_state(save_weights(task)), path)
     # One more block than the weights have, and another width of a convolution.
-    task.edit('depths=(1, 1, 1, 1)', 'depths=(1, 2, 1, 1)')
+    task.config.write_text(task.config.read_text() + DEEPER)
     for line in everywhere(fails, task, path):
         assert f'{path} does not fit' in line
         assert ' missing: ' in line and 'stages.1.blocks.1.' in line
@@ -493,6 +496,64 @@ def test_resume_from_weights_only(make_task, refuses, save_weights):
     task = make_task('classification')
     line = refuses('train', task, '--resume', save_weights(task))
     assert 'cannot resume from' in line and 'to start from its weights, set load_from' in line
+
+
+@pytest.mark.parametrize('kind', ['missing', 'truncated', 'text', 'code'])
+def test_bad_pretrained_file(kind, make_task, refuses, save_weights, tmp_path):
+    task = make_task('classification')
+    path = tmp_path / 'bad.pth'
+    said = write_bad_checkpoint(kind, path, save_weights(task))
+    assert said in refuses('train', task, '--pretrained', path)
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_pretrained_weights_that_do_not_fit(make_task, fails, earlier, save_weights, tmp_path):
+    task = make_task('detection')
+    check = earlier(task.work_dir)
+    arguments = ['train', task.config, '--work-dir', task.work_dir, '--pretrained']
+    path = save_weights(make_task('classification'))
+    weights = torch.load(path, weights_only=True)['state_dict']
+
+    def refused(**changed: torch.Tensor) -> str:
+        torch.save({k: v for k, v in (weights | changed).items() if v is not None}, path)
+        return fails(*arguments, path)
+
+    name = 'stages.0.patch_embed.0.weight'
+    line = refused(**{f'backbone.{name}': None})
+    assert line == f'error: {path} does not fit backbone; 1 missing: {name}'
+    line = refused(**{f'backbone.{name}': torch.ones(3)})
+    assert f'{path} does not fit backbone; 1 of another shape: {name} (3,) instead of (' in line
+    task.config.write_text(task.config.read_text() + DEEPER)
+    line = refused()
+    assert f'{path} does not fit backbone; ' in line and 'stages.1.blocks.1.' in line
+    torch.save({'patch_embed1.projection.0.weight': torch.ones(1)}, path)
+    line = fails(*arguments, path)
+    assert line.startswith(f"error: {path}: not one of the authors' sizes (nearest: ")
+    torch.save({'meta': {}}, path)
+    line = fails(*arguments, path)
+    assert line.startswith(f'error: no weights in {path}: expected tensors by name')
+    check()
+
+
+def test_two_starts(make_task, refuses, save_weights):
+    task = make_task('classification')
+    path = save_weights(task)
+    line = refuses('train', task, '--pretrained', path, '--resume', path)
+    assert line == f'error: --pretrained {path} and --resume {path}: give one of them'
+
+
+def test_pretrained_and_load_from(make_task, refuses, save_weights):
+    task = make_task('classification')
+    path = save_weights(task)
+    line = refuses('train', task, '--pretrained', path, '--cfg-options', f'load_from={path}')
+    assert line == f'error: --pretrained {path} and load_from {path}: give one of them'
+
+
+def test_pretrained_without_a_backbone(make_task, refuses):
+    task = make_task('classification')
+    task.config.write_text(task.config.read_text() + "\nmodel = dict(type='M', net=model)\n")
+    line = refuses('train', task, '--pretrained', 'a.pth')
+    assert line == f'error: --pretrained: {task.config} has no model.backbone'
 
 
 @pytest.mark.parametrize('last', ['truncated', 'missing', 'unnamed'])

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden import authors_weights
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import MODELS
+from safetensors.torch import save_file
 from strangers import serving
 
 from scopevit import ScopeViT
 from scopevit.checkpoint import read_checkpoint
 from scopevit.engine.config import load_config
+from scopevit.models.convert import convert_state_dict
+from scopevit.publish import publish_checkpoint
+from scopevit.state_dict import below_prefix
 
 LIBRARIES = {
     'classification': 'mmpretrain',
@@ -46,6 +51,7 @@ def test_trains_and_resumes(name, make_task, tool):
     second = read_checkpoint(task.work_dir / 'epoch_2.pth')
     assert (second['meta']['epoch'], second['meta']['iter']) == (2, 4)
     assert 'resumed epoch: 1, iter: 2' in log_of(task.work_dir)
+    assert 'compat: ' in log_of(task.work_dir)
     assert (task.work_dir / 'last_checkpoint').read_text() == 'epoch_2.pth'
     assert (task.work_dir / 'epoch_1.pth').read_bytes() == first_bytes
     assert not list(task.work_dir.glob('*.part'))
@@ -113,6 +119,148 @@ def test_pretrained_backbone(make_task, tool, save_weights):
     ]
     assert len(parameters) > 100
     assert all(torch.equal(trained[name], weights[name]) for name in parameters)
+
+
+def starts_with(work_dir: Path, weights: dict) -> None:
+    """Asserts that the backbone of a training without steps has some parameters."""
+    trained = read_checkpoint(work_dir / 'epoch_1.pth')['state_dict']
+    parameters = [name for name in weights if name.endswith(('weight', 'bias'))]
+    assert len(parameters) > 50
+    for name in parameters:
+        assert torch.equal(trained[f'backbone.{name}'], weights[name]), name
+
+
+def backbone_of(checkpoint: Path) -> dict:
+    """Returns the weights of the backbone in a checkpoint, by its own names."""
+    return below_prefix(read_checkpoint(checkpoint)['state_dict'], 'backbone.')
+
+
+NO_STEPS = ('--no-validate', '--cfg-options', 'optim_wrapper.optimizer.lr=0.0')
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_option_pretrained(name, make_task, tool, save_weights):
+    classification = make_task('classification')
+    task = classification if name == 'classification' else make_task(name)
+    # Of a head with other classes, as after ImageNet.
+    checkpoint = save_weights(classification, lambda w: w.update({'head.fc.bias': torch.ones(7)}))
+    code, err = tool(
+        'train', task.config, '--work-dir', task.work_dir, '--pretrained', checkpoint, *NO_STEPS
+    )
+    assert code == 0, err
+    starts_with(task.work_dir, backbone_of(checkpoint))
+    cfg = load_config(task.work_dir / task.config.name)
+    assert cfg.model.backbone.init_cfg == {
+        'type': 'Pretrained', 'checkpoint': f'backbone://{checkpoint}',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', ['bare', 'module', 'safetensors', 'bare safetensors', 'download'])
+def test_files_of_pretrained_weights(kind, make_task, tool, save_weights, tmp_path):
+    task = make_task('classification')
+    path = save_weights(task)
+    weights = backbone_of(path)
+    # A checkpoint that init_cfg of the config names gives way.
+    text = "\nmodel['backbone']['init_cfg'] = dict(type='Pretrained', checkpoint='none.pth')\n"
+    task.config.write_text(task.config.read_text() + text)
+    with serving(tmp_path) as server:
+        if kind == 'bare':
+            torch.save(weights, path)
+        elif kind == 'module':
+            torch.save({'model': {f'module.backbone.{k}': v for k, v in weights.items()}}, path)
+        elif kind == 'safetensors':
+            path = publish_checkpoint(path, tmp_path / 'a', as_safetensors=True)
+        elif kind == 'bare safetensors':
+            path = tmp_path / 'a.safetensors'
+            save_file(weights, path)
+        else:
+            path = f'{server.url}{Path(shutil.copy(path, server.files)).name}'
+        code, err = tool(
+            'train', task.config, '--work-dir', task.work_dir, '--pretrained', path, *NO_STEPS
+        )
+    assert code == 0, err
+    starts_with(task.work_dir, weights)
+
+
+def set_backbone(task, backbone: str, channels: int) -> None:
+    """Gives the classifier of a task another backbone."""
+    text = f"\nmodel['backbone'] = {backbone}\nmodel['head']['in_channels'] = {channels}\n"
+    task.config.write_text(task.config.read_text() + text)
+
+
+def test_pretrained_by_the_authors(make_task, tool, tmp_path):
+    task = make_task('classification')
+    set_backbone(task, "dict(type='ScopeViT', arch='xtiny')", 256)
+    weights, path = authors_weights('xtiny'), tmp_path / 'theirs.pth'
+    torch.save({'state_dict': weights}, path)
+    code, err = tool(
+        'train', task.config, '--work-dir', task.work_dir, '--pretrained', path, *NO_STEPS
+    )
+    assert code == 0, err
+    expected = below_prefix(convert_state_dict(weights)[0], 'backbone.')
+    starts_with(task.work_dir, expected)
+    # The config that it leaves starts in the same way without the option.
+    again = tmp_path / 'again'
+    code, err = tool('train', task.work_dir / task.config.name, '--work-dir', again)
+    assert code == 0, err
+    starts_with(again, expected)
+
+
+def test_pretrained_peer(make_task, tool, save_weights):
+    task = make_task('classification')
+    set_backbone(task, "dict(type='ResNet', depth=18)", 512)
+    path = save_weights(task)
+    code, err = tool(
+        'train', task.config, '--work-dir', task.work_dir, '--pretrained', path, *NO_STEPS
+    )
+    assert code == 0, err
+    starts_with(task.work_dir, backbone_of(path))
+
+
+def test_going_on_comes_before_pretrained_weights(make_task, tool, save_weights):
+    task = make_task('classification')
+    arguments = ['train', task.config, '--work-dir', task.work_dir, '--resume', '--no-validate']
+    path = save_weights(task)
+    code, err = tool(*arguments, '--pretrained', path)  # there is nothing to go on from
+    assert code == 0, err
+    assert f'load model from: backbone://{path}' in log_of(task.work_dir)
+    path.unlink()
+    options = ['--cfg-options', 'train_cfg.max_epochs=2']
+    code, err = tool(*arguments, '--pretrained', path, *options)
+    assert code == 0, err
+    assert 'resumed epoch: 1, iter: 2' in log_of(task.work_dir)
+
+
+def test_resume_with_nothing_to_go_on_from_leaves_load_from(make_task, tool, save_weights):
+    task = make_task('classification')
+    path = save_weights(task)
+    code, err = tool(
+        'train', task.config, '--work-dir', task.work_dir, '--resume', *NO_STEPS,
+        f'load_from={path}',
+    )  # fmt: skip
+    assert code == 0, err
+    starts_with(task.work_dir, backbone_of(path))
+
+
+def test_a_checkpoint_is_read_once(make_task, tool, monkeypatch):
+    task = make_task('classification')
+    code, err = tool('train', task.config, '--work-dir', task.work_dir)
+    assert code == 0, err
+    read, load = [], torch.load
+    monkeypatch.setattr(torch, 'load', lambda path, **kw: [read.append(path), load(path, **kw)][1])
+    path = task.work_dir / 'epoch_1.pth'
+    more = ['--cfg-options', 'train_cfg.max_epochs=2']
+    for arguments in (
+        ['train', task.config, '--resume', *more],
+        ['train', task.config, '--resume', path, *more],
+        ['train', task.config, *more, f'load_from={path}'],
+        ['test', task.config, path],
+    ):
+        (task.work_dir / 'last_checkpoint').write_text('epoch_1.pth')
+        read.clear()
+        code, err = tool(*arguments, '--work-dir', task.work_dir)
+        assert code == 0, err
+        assert read == [path]
 
 
 def test_resumes_after_a_kill_while_a_checkpoint_is_written(make_task, tool, monkeypatch):

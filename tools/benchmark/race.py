@@ -31,9 +31,9 @@ from scopevit.benchmark.report import (
     scatter_plot,
     write_figure,
 )
+from scopevit.engine.checks.weights import find_last_checkpoint
 from scopevit.engine.cli import run_tool
 from scopevit.engine.config import read_config
-from scopevit.engine.weights import find_last_checkpoint
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
 
