@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         InputError: If it cannot be written; what was there before is still there then.
     """
     path = Path(path)
-    part = path.with_name(f'{path.name}.part')
+    # Several processes may write one file, each a part of its own.
+    part = path.with_name(f'{path.name}.{secrets.token_hex(4)}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part

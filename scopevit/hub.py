@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scopevit.compat.external_configs import CONFIGS
 from scopevit.errors import InputError
@@ -53,17 +53,15 @@ def get_model(name: str, pretrained: str | Path | None = None) -> nn.Module:
     Raises:
         InputError: If there is no such config, or the checkpoint cannot be read or does not fit.
     """
-    from mmengine.runner import load_checkpoint
+    from scopevit.engine.checks.weights import check_model_weights, read_weights
+    from scopevit.engine.model import build_model, load_weights
 
-    from scopevit.engine.model import build_model
-    from scopevit.engine.weights import check_model_weights, is_url
-
-    model = build_model(get_config(name))
+    model: Any = build_model(get_config(name))
     if pretrained is None:
         return model
-    if not is_url(pretrained):
-        check_model_weights(model, pretrained)
-    load_checkpoint(model, str(pretrained), map_location='cpu', strict=is_url(pretrained))
+    checkpoint = read_weights(pretrained)
+    check_model_weights(model, checkpoint, pretrained)
+    load_weights(model, checkpoint)
     model._is_init = True  # else mmengine's Runner would start from new weights
     return model
 

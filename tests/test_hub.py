@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from strangers import Exploit, serving
 
 import scopevit
 from scopevit import hub
@@ -86,3 +87,20 @@ def test_model_with_weights(tmp_path):
         scopevit.get_model(CLASSIFIER, pretrained=path)
     with pytest.raises(InputError, match='checkpoint not found: .*nope.pth'):
         scopevit.get_model(CLASSIFIER, pretrained=tmp_path / 'nope.pth')
+
+
+def test_model_with_downloaded_weights(tmp_path):
+    with serving(tmp_path) as server:
+        weights = {'state_dict': scopevit.get_model(CLASSIFIER).state_dict()}
+        torch.save(weights | {'meta': Exploit(tmp_path / 'executed')}, server.files / 'code.pth')
+        torch.save(weights, server.files / 'a.pth')
+        weights['state_dict']['extra'] = torch.ones(1)
+        torch.save(weights, server.files / 'b.pth')
+        with pytest.raises(InputError, match='it holds objects that could run code: .*/code.pth'):
+            scopevit.get_model(CLASSIFIER, pretrained=f'{server.url}code.pth')
+        with pytest.raises(InputError, match='b.pth does not fit the model; 1 unexpected: extra'):
+            scopevit.get_model(CLASSIFIER, pretrained=f'{server.url}b.pth')
+        model = scopevit.get_model(CLASSIFIER, pretrained=f'{server.url}a.pth')
+    assert not (tmp_path / 'executed').exists()
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in weights['state_dict'].items() if k in loaded)

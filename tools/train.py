@@ -1,9 +1,9 @@
 """Trains the model of a config.
 
-    python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] ...
+    python tools/train.py CONFIG [--work-dir DIR] [--pretrained CHECKPOINT] [--resume] [--amp] ...
 
-The config's `default_scope` says which library runs it. With `SCOPEVIT_DEBUG=1` in the environment,
-an error shows its whole traceback.
+A CHECKPOINT is a file or a URL. The config's `default_scope` says which library runs it. With
+`SCOPEVIT_DEBUG=1` in the environment, an error shows its whole traceback.
 """
 
 import argparse
@@ -23,6 +23,12 @@ def main(argv: list[str] | None = None) -> None:
         metavar='CHECKPOINT',
         help='go on from this checkpoint, by default from the last one in the work dir',
     )
+    parser.add_argument(
+        '--pretrained',
+        metavar='CHECKPOINT',
+        help='start with the backbone of this checkpoint, of a classifier or a bare backbone, '
+        "ours or the authors'; --resume goes before it once there is a checkpoint in the work dir",
+    )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
@@ -39,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         validate=not args.no_validate,
         cfg_options=args.cfg_options,
         launcher=args.launcher,
+        pretrained=args.pretrained,
     )
 
 

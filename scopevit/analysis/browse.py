@@ -22,12 +22,12 @@ from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
 from scopevit.analysis.pictures import ImageFormat, draw, draw_sheet, side_by_side, write_picture
-from scopevit.engine.config import load_config, type_name
-from scopevit.engine.data import check_dataset, check_dataset_files, leaf_configs
+from scopevit.engine.checks.data import check_dataset, check_dataset_files
+from scopevit.engine.config import load_config, require
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import Library, find_library
 from scopevit.engine.model import build_model
-from scopevit.engine.run import require
+from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError
 
 STAGES = ('original', 'transformed', 'both')

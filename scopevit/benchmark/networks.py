@@ -13,11 +13,11 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from scopevit.engine.config import load_config, type_name
-from scopevit.engine.data import leaf_configs
+from scopevit.engine.config import load_config
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import find_library
 from scopevit.engine.model import build_model
+from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError, error_text
 
 TASKS = {

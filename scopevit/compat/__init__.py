@@ -7,6 +7,7 @@ Nothing outside this package checks a version.
 """
 
 from scopevit.compat import (
+    checkpoint_loader,
     compiled_training,
     external_configs,
     find_loader,
@@ -15,7 +16,6 @@ from scopevit.compat import (
     mmpretrain,
     mmpretrain_pooling,
     pkg_resources,
-    safetensors,
     torch_load,
     xtcocotools,
 )
@@ -32,7 +32,7 @@ SHIMS = (
     xtcocotools,
     # The others change what is there, from the library that the rest builds on to the tasks'.
     torch_load,
-    safetensors,
+    checkpoint_loader,
     external_configs,
     compiled_training,
     mmpretrain,

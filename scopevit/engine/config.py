@@ -4,19 +4,21 @@ import inspect
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
+from scopevit.checkpoint import BACKBONE_OF
 from scopevit.engine.amp import CPUAmpOptimWrapper
-from scopevit.engine.data import leaf_configs
 from scopevit.engine.libraries import Library, missing_module
+from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError
 
 
 def load_config(
-    path: str | Path, options: dict | None = None, work_dir: str | None = None
+    path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None
 ) -> Config:
     """Reads a config file and changes what the command line says.
 
@@ -79,12 +81,12 @@ def failed_line(error: Exception) -> str | None:
 
 def root_cause(error: BaseException) -> BaseException:
     """Returns the error at the start of a chain of causes."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
+    while cause := error.__cause__ or error.__context__:
+        error = cause
     return error
 
 
-def merge_options(cfg: Config, options: dict) -> None:
+def merge_options(cfg: Config, options: dict[str, Any]) -> None:
     """Merges `--cfg-options` into `cfg`.
 
     Raises:
@@ -101,6 +103,13 @@ def merge_options(cfg: Config, options: dict) -> None:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f'--cfg-options {" ".join(options)}: {error}') from error
+
+
+def require(cfg: Config, *keys: str) -> None:
+    """Raises an InputError unless a config has all of some keys."""
+    missing = [key for key in keys if cfg.get(key) is None]
+    if missing:
+        raise InputError(f'{cfg.filename} has no {", ".join(missing)}')
 
 
 def enable_amp(cfg: Config) -> None:
@@ -130,6 +139,22 @@ def disable_validation(cfg: Config) -> None:
         cfg[key] = None
 
 
+def enable_pretrained(cfg: Config, checkpoint: str) -> None:
+    """Lets a training start with the backbone of a checkpoint.
+
+    Args:
+        cfg: Config; `init_cfg` of its backbone is set, so that the config in the work dir says it.
+        checkpoint: As `read_checkpoint` takes it; its backbone's weights may have any of the names
+            that `backbone_weights` knows.
+    """
+    backbone = cfg.model.get('backbone')
+    if not isinstance(backbone, dict):
+        raise InputError(f'--pretrained: {cfg.filename} has no model.backbone')
+    for part in (cfg.model, backbone):
+        part.pop('pretrained', None)  # an older way to say it, which excludes init_cfg
+    backbone['init_cfg'] = dict(type='Pretrained', checkpoint=f'{BACKBONE_OF}{checkpoint}')
+
+
 def enable_tta(cfg: Config, library: Library) -> None:
     """Wraps the model and replaces the test pipelines by those of test time augmentation.
 
@@ -155,18 +180,12 @@ def enable_tta(cfg: Config, library: Library) -> None:
     cfg.model = dict(tta_model, module=cfg.model)
 
 
-def type_name(cfg: dict) -> str:
-    """Returns the name of a config's type, without its scope or module."""
-    kind = cfg['type']
-    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
-
-
-def predicts_masks(model: dict) -> bool:
+def predicts_masks(model: dict[str, Any]) -> bool:
     """Whether a detector of mmdet has a mask head."""
     return any(part.get('mask_head') for part in (model, model.get('roi_head') or {}))
 
 
-def flip_pipeline(pipeline: list[dict]) -> list[dict]:
+def flip_pipeline(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns a test pipeline that gives each image as it is and flipped.
 
     Annotations are loaded after that: predictions are flipped back before they are compared.

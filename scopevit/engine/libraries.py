@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
+from typing import Any
 
 from scopevit.errors import InputError
 
@@ -25,9 +26,9 @@ class Library:
     package: str
     dump_metric: str
     visualizer: str
-    visualization: dict
+    visualization: dict[str, Any]
     show_dir_key: str
-    tta_model: dict | None
+    tta_model: dict[str, Any] | None
 
 
 # Modules that `pip install <module>` would not bring, or not in a version that fits.

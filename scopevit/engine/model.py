@@ -1,8 +1,11 @@
 """The model of a config."""
 
+from typing import Any
+
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseTTAModel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import MODELS
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
 from scopevit.engine.libraries import find_library
@@ -22,4 +25,26 @@ def build_model(cfg: Config) -> nn.Module:
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     with MODELS.switch_scope_and_registry(library.name) as registry:
-        return revert_sync_batchnorm(registry.build(model))
+        built: nn.Module = revert_sync_batchnorm(registry.build(model))
+    return built
+
+
+def load_weights(model: nn.Module, checkpoint: dict[str, Any]) -> None:
+    """Gives a model the weights under `state_dict`, as mmengine does, which logs what differs."""
+    _load_checkpoint_to_model(model.module if is_model_wrapper(model) else model, checkpoint)
+
+
+def unwrap_model(model: Any) -> nn.Module:
+    """Returns the model inside of wrappers for several processes and for test time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    unwrapped: nn.Module = model
+    return unwrapped
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Returns the number of parameters of a model and, where it has one, of its backbone."""
+    parts = {'total': model}
+    if isinstance(getattr(model, 'backbone', None), nn.Module):
+        parts['backbone'] = model.get_submodule('backbone')
+    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}

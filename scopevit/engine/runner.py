@@ -3,98 +3,44 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from mmengine.dist import all_reduce_params, is_main_process
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import BaseLoop, Priority, Runner
-from torch import nn
 
-from scopevit.engine.data import check_dataset
+from scopevit.engine.checks.data import check_dataset
+from scopevit.engine.hooks import AverageBuffersHook, CarefulCheckpointHook
+from scopevit.engine.model import load_weights, unwrap_model
 from scopevit.errors import InputError
-
-
-class LateRemovalCheckpointHook(CheckpointHook):
-    """CheckpointHook that removes an old checkpoint after it wrote the new one, not before.
-
-    With `max_keep_ckpts=1`, a training that was killed in between would have none to go on from;
-    with `save_best`, no best one.
-    """
-
-    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        if not self.save_best:
-            return
-        # mmengine keeps the path of one metric as an attribute, those of several in a dict.
-        single = len(self.key_indicators) == 1
-        paths = vars(self) if single else self.best_ckpt_path_dict
-        earlier = {key: paths[key] for key in (['best_ckpt_path'] if single else paths)}
-        paths.update(dict.fromkeys(earlier))  # it removes the files it knows of
-        try:
-            super()._save_best_checkpoint(runner, metrics)
-        finally:
-            replaced = [key for key in earlier if paths[key]]
-            paths.update({key: old for key, old in earlier.items() if key not in replaced})
-        for key in replaced:
-            if earlier[key] and earlier[key] != paths[key]:
-                self._remove_file(earlier[key])
-
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        average_buffers(runner)  # called in all processes, of which the first one writes
-        keep = self.max_keep_ckpts
-        if keep <= 0:
-            return super()._save_checkpoint_with_step(runner, step, meta)
-        outdated = None
-        if not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step:
-            if len(self.keep_ckpt_ids) == keep:
-                outdated = self.keep_ckpt_ids.popleft()
-            self.keep_ckpt_ids.append(step)
-            # The checkpoint holds this list, for the training that goes on from it.
-            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-        self.max_keep_ckpts = -1  # removes none
-        try:
-            super()._save_checkpoint_with_step(runner, step, meta)
-        finally:
-            self.max_keep_ckpts = keep
-        if outdated is not None:
-            self._remove_file(
-                self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
-            )
-
-    def _remove_file(self, path: str) -> None:
-        if is_main_process() and self.file_backend.isfile(path):
-            self.file_backend.remove(path)
-
-
-class AverageBuffersHook(Hook):
-    """Gives all processes the same buffers before they validate.
-
-    Each normalises by its own batches: with statistics of its own, each would validate another
-    model, and the one in the checkpoint would have none of their metrics.
-    """
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        average_buffers(runner)
 
 
 class CheckedRunner(Runner):
     """A Runner that finds data which does not fit the model before it changes the work dir.
 
     It takes what mmengine's takes; the libraries' own tools run the same configs without it.
+
+    Attributes:
+        checkpoint: What `load_from` of the config names, where it was read and checked before.
     """
 
+    checkpoint: dict[str, Any] | None = None
     _wrote_config = False
 
-    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         return self._build_checked(super().build_train_loop, loop, 'train_dataloader')
 
-    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         return self._build_checked(super().build_val_loop, loop, 'val_dataloader')
 
-    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+    def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         return self._build_checked(super().build_test_loop, loop, 'test_dataloader')
 
     def _build_checked(
-        self, build: Callable[[BaseLoop | dict], BaseLoop], loop: BaseLoop | dict, key: str
+        self,
+        build: Callable[[BaseLoop | dict[str, Any]], BaseLoop],
+        loop: BaseLoop | dict[str, Any],
+        key: str,
     ) -> BaseLoop:
         try:
             loop = build(loop)
@@ -118,8 +64,8 @@ class CheckedRunner(Runner):
 
     def register_hooks(
         self,
-        default_hooks: dict[str, Hook | dict] | None = None,
-        custom_hooks: list[Hook | dict] | None = None,
+        default_hooks: dict[str, Hook | dict[str, Any]] | None = None,
+        custom_hooks: list[Hook | dict[str, Any]] | None = None,
     ) -> None:
         """Registers the hooks of the config, and `AverageBuffersHook` for several processes."""
         super().register_hooks(default_hooks, custom_hooks)
@@ -127,14 +73,24 @@ class CheckedRunner(Runner):
             self.register_hook(AverageBuffersHook())
 
     def register_hook(
-        self, hook: Hook | dict, priority: str | int | Priority | None = None
+        self, hook: Hook | dict[str, Any], priority: str | int | Priority | None = None
     ) -> None:
         """Registers a hook, for a CheckpointHook its safer variant; the config stays as it is."""
         if isinstance(hook, dict) and hook.get('type') in ('CheckpointHook', CheckpointHook):
-            hook = dict(hook, type=LateRemovalCheckpointHook)
+            hook = dict(hook, type=CarefulCheckpointHook)
         super().register_hook(hook, priority)
 
-    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Loads like mmengine's, but does not read again what was read before."""
+        checkpoint, self.checkpoint = self.checkpoint, None  # nothing else keeps it
+        if checkpoint is None:
+            return super().load_checkpoint(filename, *args, **kwargs)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        load_weights(self.model, checkpoint)
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Saves like mmengine's, under another name first: a file is whole or not there."""
         if '://' in out_dir:
             return super().save_checkpoint(out_dir, filename, *args, **kwargs)
@@ -145,19 +101,3 @@ class CheckedRunner(Runner):
             if not self._wrote_config:
                 super().dump_config()
                 self._wrote_config = True
-
-
-def average_buffers(runner: Runner) -> None:
-    """Sets the buffers of a model, as the statistics of BN, to their mean over the processes."""
-    averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-    for model in (runner.model, *averages):
-        # The others are counts and tables, the same everywhere.
-        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-        all_reduce_params(buffers, op='mean')
-
-
-def unwrap_model(model: nn.Module) -> nn.Module:
-    """Returns the model inside of wrappers for several processes and for test time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model

@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from scopevit.checkpoint import read_checkpoint, strip_prefix, unwrap_state_dict
+from scopevit.checkpoint import read_checkpoint
 from scopevit.errors import InputError
 from scopevit.files import replacing
 from scopevit.models.scopevit import ScopeViT
 from scopevit.models.sizes import ARCHS
+from scopevit.state_dict import below_prefix, by_kind, compare, strip_prefix, unwrap_state_dict
 
 # What is named differently within a layer: ours, the authors'.
 LAYER_NAMES = {
@@ -90,24 +91,38 @@ def convert_state_dict(
     problems = {}
     for arch in ARCHS:
         expected = expected_tensors(arch, num_classes)
-        # Checkpoints of early torch lack the count of batches; only norms without momentum read it.
-        counts = {k: torch.tensor(0) for k in expected if k.endswith('.num_batches_tracked')}
-        found = counts | given
-        problems[arch] = {
-            'missing': [k for k in expected if k not in found],
-            'unexpected': [k for k in found if k not in expected],
-            'of another shape': [
-                f'{k} {tuple(found[k].shape)} instead of {tuple(value.shape)}'
-                for k, (_, value) in expected.items()
-                if k in found and found[k].shape != value.shape
-            ],
-        }
-        if not any(problems[arch].values()):
-            # Clones, since slices of one storage would be saved as all of it.
+        problems[arch] = compare({k: value for k, (_, value) in expected.items()}, given)
+        if not problems[arch]:
+            # `compare` lets counts of batches be missing. Clones, since slices of one storage would
+            # be saved as all of it.
+            found = given | {k: torch.tensor(0) for k in expected if k not in given}
             return {name: found[k].clone() for k, (name, _) in expected.items()}, arch
-    arch = min(problems, key=lambda arch: sum(map(len, problems[arch].values())))
-    report = '; '.join(f'{k}: {", ".join(names)}' for k, names in problems[arch].items() if names)
+    arch = min(problems, key=lambda arch: len(problems[arch]))
+    report = '; '.join(f'{k}: {", ".join(v)}' for k, v in by_kind(problems[arch]).items())
     raise InputError(f"not one of the authors' sizes (nearest: {arch}); {report}")
+
+
+def backbone_weights(checkpoint: object, path: str | Path) -> dict[str, Tensor]:
+    """Returns the weights of a backbone by their names here, whoever named them.
+
+    This is the place to translate the names of other projects.
+
+    Args:
+        checkpoint: Of a classifier or a bare backbone, what `read_checkpoint` returned.
+        path: Where it came from, for messages.
+
+    Raises:
+        InputError: If there are no weights, or they have the authors' names and fit none of their
+            sizes.
+    """
+    weights = unwrap_state_dict(checkpoint, path)
+    weights = below_prefix(weights, 'backbone.') or weights
+    if authors_name('stages.0.patch_embed.0.weight') not in weights:
+        return weights
+    try:
+        return below_prefix(convert_state_dict(weights, backbone_only=True)[0], 'backbone.')
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
 
 
 def convert_checkpoint(

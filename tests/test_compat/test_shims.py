@@ -88,8 +88,8 @@ print(first == compat.acted[:len(first)], *compat.apply())
     assert result.returncode == 0, result.stderr[-3000:]
     is_prefix, *acted = result.stdout.split()
     assert is_prefix == 'True' and len(acted) == len(set(acted))
-    assert {'torch_load', 'safetensors', 'external_configs'} <= set(acted) <= set(NAMES)
-    assert acted.index('torch_load') < acted.index('safetensors')
+    assert {'torch_load', 'checkpoint_loader', 'external_configs'} <= set(acted) <= set(NAMES)
+    assert acted.index('torch_load') < acted.index('checkpoint_loader')
     # Nobody compiled, asked for pictures or imported a library of a task.
     assert not {'compiled_training', 'mmpose_visualizer', 'mmpretrain_pooling'} & set(acted)
 

@@ -14,8 +14,12 @@ from mmengine.registry import DATASETS, METRICS, Registry
 from mmseg.datasets import ADE20KDataset
 from recipes import PEERS, PRIMITIVES, ROOT, build, is_classifier, load, method
 
-from scopevit.engine.data import CheckedLoading, check_dataset, check_dataset_files
-from scopevit.engine.run import check_files
+from scopevit.engine.checks.data import (
+    CheckedLoading,
+    check_dataset,
+    check_dataset_files,
+    check_files,
+)
 from scopevit.errors import InputError
 
 # All others differ from the primitives in the model alone, says test_names.

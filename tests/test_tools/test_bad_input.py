@@ -1,23 +1,13 @@
 """Bad input to tools/train.py and tools/test.py: one line that names it, exit code 1, no harm."""
 
 import json
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-
-
-class Exploit:
-    """Pickles as a call."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple:
-        return os.system, (f'touch {self.target}',)
+from strangers import Exploit, serving
 
 
 @pytest.fixture
@@ -394,10 +384,28 @@ def write_bad_checkpoint(kind: str, path: Path, good: Path) -> str:
     raise AssertionError(kind)
 
 
+DEEPER = "\nmodel['backbone']['arch']['depths'] = (1, 2, 2, 1)\n"
+
+
 def training_state(weights: Path) -> dict:
     """Returns a checkpoint as of a training."""
     checkpoint = torch.load(weights, weights_only=True)
     return {**checkpoint, 'meta': {'epoch': 1, 'iter': 2}, 'message_hub': {}, 'optimizer': {}}
+
+
+def everywhere(fails, task, checkpoint: str | Path) -> list[str]:
+    """Gives a checkpoint in every way there is; returns the lines that refuse it."""
+    work_dir = ['--work-dir', task.work_dir]
+    init_cfg = 'model.backbone.init_cfg'
+    return [
+        fails('test', task.config, checkpoint, *work_dir),
+        fails('train', task.config, *work_dir, '--resume', checkpoint),
+        fails('train', task.config, *work_dir, '--cfg-options', f'load_from={checkpoint}'),
+        fails(
+            'train', task.config, *work_dir, '--cfg-options', f'{init_cfg}.type=Pretrained',
+            f'{init_cfg}.checkpoint={checkpoint}', f'{init_cfg}.prefix=backbone.',
+        ),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize('kind', ['missing', 'truncated', 'text', 'code', 'no weights'])
@@ -406,45 +414,54 @@ def test_bad_checkpoint(kind, make_task, fails, earlier, save_weights, tmp_path)
     check = earlier(task.work_dir)
     path = tmp_path / 'bad.pth'
     said = write_bad_checkpoint(kind, path, save_weights(task))
-    work_dir = ['--work-dir', task.work_dir]
-    init_cfg = 'model.backbone.init_cfg'
-    lines = [
-        fails('test', task.config, path, *work_dir),
-        fails('train', task.config, *work_dir, '--cfg-options', f'load_from={path}'),
-        fails(
-            'train', task.config, *work_dir, '--cfg-options', f'{init_cfg}.type=Pretrained',
-            f'{init_cfg}.checkpoint={path}', f'{init_cfg}.prefix=backbone.',
-        ),
-    ]  # fmt: skip
-    assert all(said in line for line in lines), lines
-    line = fails('train', task.config, *work_dir, '--resume', path)
+    tested, resumed, *lines = everywhere(fails, task, path)
+    assert all(said in line for line in (tested, *lines)), lines
     # What is no checkpoint of a training cannot be resumed from, wherever its weights are.
-    assert said in line or (kind == 'no weights' and f'cannot resume from {path}' in line)
+    assert said in resumed or (kind == 'no weights' and f'cannot resume from {path}' in resumed)
     assert not (tmp_path / 'executed').exists()
+    check()
+
+
+def test_a_download_runs_nothing(make_task, fails, earlier, save_weights, tmp_path):
+    task = make_task('classification')
+    check = earlier(task.work_dir)
+    content = training_state(save_weights(task)) | {'optimizer': Exploit(tmp_path / 'executed')}
+    with serving(tmp_path) as server:
+        torch.save(content, server.files / 'a.pth')
+        for line in everywhere(fails, task, f'{server.url}a.pth'):
+            assert 'checkpoint refused, it holds objects that could run code: ' in line
+        assert server.asked == ['/a.pth']  # once, then it is there
+    assert not (tmp_path / 'executed').exists()
+    check()
+
+
+def test_a_download_is_checked_as_a_file_is(make_task, fails, earlier, save_weights, tmp_path):
+    task = make_task('classification')
+    check = earlier(task.work_dir)
+    with serving(tmp_path) as server:
+        torch.save(training_state(save_weights(task)), server.files / 'a.pth')
+        task.config.write_text(task.config.read_text() + DEEPER)
+        for line in everywhere(fails, task, f'{server.url}a.pth'):
+            assert f'{server.url}a.pth does not fit' in line
+            assert ' missing: ' in line and 'stages.1.blocks.1.' in line
+        for line in everywhere(fails, task, f'{server.url}nope.pth'):
+            said = f'cannot download {server.url}nope.pth: HTTP Error 404: File not found'
+            assert line == f'error: {said}'
+    for line in everywhere(fails, task, 's3://bucket/a.pth'):
+        said = 'cannot read s3://bucket/a.pth: give a file or an address that begins with https://'
+        assert line == f'error: {said}'
     check()
 
 
 def test_weights_of_another_size(make_task, fails, earlier, save_weights, tmp_path):
     task = make_task('classification')
     check = earlier(task.work_dir)
-    weights = save_weights(task)
-    training = tmp_path / 'training.pth'
-    torch.save(training_state(weights), training)
+    path = tmp_path / 'training.pth'
+    torch.save(training_state(save_weights(task)), path)
     # One more block than the weights have, and another width of a convolution.
-    task.edit("'depths': (1, 1, 2, 1)", "'depths': (1, 2, 2, 1)")
-    arguments = ['--work-dir', task.work_dir]
-    init_cfg = 'model.backbone.init_cfg'
-    lines = [
-        fails('test', task.config, weights, *arguments),
-        fails('train', task.config, *arguments, '--resume', training),
-        fails('train', task.config, *arguments, '--cfg-options', f'load_from={weights}'),
-        fails(
-            'train', task.config, *arguments, '--cfg-options', f'{init_cfg}.type=Pretrained',
-            f'{init_cfg}.checkpoint={weights}', f'{init_cfg}.prefix=backbone.',
-        ),
-    ]  # fmt: skip
-    for line in lines:
-        assert f'{weights} does not fit' in line or f'{training} does not fit' in line
+    task.config.write_text(task.config.read_text() + DEEPER)
+    for line in everywhere(fails, task, path):
+        assert f'{path} does not fit' in line
         assert ' missing: ' in line and 'stages.1.blocks.1.' in line
     check()
 
@@ -479,6 +496,64 @@ def test_resume_from_weights_only(make_task, refuses, save_weights):
     task = make_task('classification')
     line = refuses('train', task, '--resume', save_weights(task))
     assert 'cannot resume from' in line and 'to start from its weights, set load_from' in line
+
+
+@pytest.mark.parametrize('kind', ['missing', 'truncated', 'text', 'code'])
+def test_bad_pretrained_file(kind, make_task, refuses, save_weights, tmp_path):
+    task = make_task('classification')
+    path = tmp_path / 'bad.pth'
+    said = write_bad_checkpoint(kind, path, save_weights(task))
+    assert said in refuses('train', task, '--pretrained', path)
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_pretrained_weights_that_do_not_fit(make_task, fails, earlier, save_weights, tmp_path):
+    task = make_task('detection')
+    check = earlier(task.work_dir)
+    arguments = ['train', task.config, '--work-dir', task.work_dir, '--pretrained']
+    path = save_weights(make_task('classification'))
+    weights = torch.load(path, weights_only=True)['state_dict']
+
+    def refused(**changed: torch.Tensor) -> str:
+        torch.save({k: v for k, v in (weights | changed).items() if v is not None}, path)
+        return fails(*arguments, path)
+
+    name = 'stages.0.patch_embed.0.weight'
+    line = refused(**{f'backbone.{name}': None})
+    assert line == f'error: {path} does not fit backbone; 1 missing: {name}'
+    line = refused(**{f'backbone.{name}': torch.ones(3)})
+    assert f'{path} does not fit backbone; 1 of another shape: {name} (3,) instead of (' in line
+    task.config.write_text(task.config.read_text() + DEEPER)
+    line = refused()
+    assert f'{path} does not fit backbone; ' in line and 'stages.1.blocks.1.' in line
+    torch.save({'patch_embed1.projection.0.weight': torch.ones(1)}, path)
+    line = fails(*arguments, path)
+    assert line.startswith(f"error: {path}: not one of the authors' sizes (nearest: ")
+    torch.save({'meta': {}}, path)
+    line = fails(*arguments, path)
+    assert line.startswith(f'error: no weights in {path}: expected tensors by name')
+    check()
+
+
+def test_two_starts(make_task, refuses, save_weights):
+    task = make_task('classification')
+    path = save_weights(task)
+    line = refuses('train', task, '--pretrained', path, '--resume', path)
+    assert line == f'error: --pretrained {path} and --resume {path}: give one of them'
+
+
+def test_pretrained_and_load_from(make_task, refuses, save_weights):
+    task = make_task('classification')
+    path = save_weights(task)
+    line = refuses('train', task, '--pretrained', path, '--cfg-options', f'load_from={path}')
+    assert line == f'error: --pretrained {path} and load_from {path}: give one of them'
+
+
+def test_pretrained_without_a_backbone(make_task, refuses):
+    task = make_task('classification')
+    task.config.write_text(task.config.read_text() + "\nmodel = dict(type='M', net=model)\n")
+    line = refuses('train', task, '--pretrained', 'a.pth')
+    assert line == f'error: --pretrained: {task.config} has no model.backbone'
 
 
 @pytest.mark.parametrize('last', ['truncated', 'missing', 'unnamed'])

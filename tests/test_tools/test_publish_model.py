@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scopevit.checkpoint import publish_checkpoint, read_checkpoint
-from scopevit.engine.weights import check_resumable
+from scopevit.checkpoint import read_checkpoint
+from scopevit.engine.checks.weights import read_resumable
 from scopevit.errors import InputError
+from scopevit.publish import publish_checkpoint
 
 TOOL = 'model_converters/publish_model'
 WEIGHTS = {'fc.weight': torch.tensor([[1.0, 2.0]]), 'fc.bias': torch.tensor([3.0])}
@@ -209,4 +210,4 @@ def test_wrong_safetensors(tmp_path, make_task, fails):
     assert f'checkpoint not found: {missing}' in fails('test', task.config, missing)
     assert 'does not fit the model; ' in fails('test', task.config, whole)
     with pytest.raises(InputError, match='cannot resume .* it has no meta, state_dict'):
-        check_resumable(whole)
+        read_resumable(whole)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchvision
 
+from scopevit import compat
 from scopevit.engine import run
 
 # Of the heads: fc 32 x 3 + 3; RPN 3x3 conv 16 x 16 + 16, 1x1 convs to 1 and 4; and so on.
@@ -62,6 +63,7 @@ def test_writes_metrics_predictions_and_drawings(name, make_task, tool, save_wei
     assert report['versions']['numpy'] == np.__version__
     assert report['versions']['opencv'] == cv2.__version__
     assert {LIBRARY[name], 'mmcv', 'scopevit', 'python', 'pycocotools'} < set(report['versions'])
+    assert report['compat'] == compat.acted
     assert report['device'] == (
         torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
     )

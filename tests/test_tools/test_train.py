@@ -1,17 +1,24 @@
 """tools/train.py on a miniature of each task."""
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
+from golden import authors_weights
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import MODELS
+from safetensors.torch import save_file
+from strangers import serving
 
 from scopevit import ScopeViT
 from scopevit.checkpoint import read_checkpoint
 from scopevit.engine.config import load_config
+from scopevit.models.convert import convert_state_dict
+from scopevit.publish import publish_checkpoint
+from scopevit.state_dict import below_prefix
 
 LIBRARIES = {
     'classification': 'mmpretrain',
@@ -44,7 +51,8 @@ def test_trains_and_resumes(name, make_task, tool):
     second = read_checkpoint(task.work_dir / 'epoch_2.pth')
     assert (second['meta']['epoch'], second['meta']['iter']) == (2, 4)
     assert 'resumed epoch: 1, iter: 2' in log_of(task.work_dir)
-    assert (task.work_dir / 'last_checkpoint').read_text() == str(task.work_dir / 'epoch_2.pth')
+    assert 'compat: ' in log_of(task.work_dir)
+    assert (task.work_dir / 'last_checkpoint').read_text() == 'epoch_2.pth'
     assert (task.work_dir / 'epoch_1.pth').read_bytes() == first_bytes
     assert not list(task.work_dir.glob('*.part'))
     assert (task.work_dir / task.config.name).is_file()
@@ -113,6 +121,148 @@ def test_pretrained_backbone(make_task, tool, save_weights):
     assert all(torch.equal(trained[name], weights[name]) for name in parameters)
 
 
+def starts_with(work_dir: Path, weights: dict) -> None:
+    """Asserts that the backbone of a training without steps has some parameters."""
+    trained = read_checkpoint(work_dir / 'epoch_1.pth')['state_dict']
+    parameters = [name for name in weights if name.endswith(('weight', 'bias'))]
+    assert len(parameters) > 50
+    for name in parameters:
+        assert torch.equal(trained[f'backbone.{name}'], weights[name]), name
+
+
+def backbone_of(checkpoint: Path) -> dict:
+    """Returns the weights of the backbone in a checkpoint, by its own names."""
+    return below_prefix(read_checkpoint(checkpoint)['state_dict'], 'backbone.')
+
+
+NO_STEPS = ('--no-validate', '--cfg-options', 'optim_wrapper.optimizer.lr=0.0')
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_option_pretrained(name, make_task, tool, save_weights):
+    classification = make_task('classification')
+    task = classification if name == 'classification' else make_task(name)
+    # Of a head with other classes, as after ImageNet.
+    checkpoint = save_weights(classification, lambda w: w.update({'head.fc.bias': torch.ones(7)}))
+    code, err = tool(
+        'train', task.config, '--work-dir', task.work_dir, '--pretrained', checkpoint, *NO_STEPS
+    )
+    assert code == 0, err
+    starts_with(task.work_dir, backbone_of(checkpoint))
+    cfg = load_config(task.work_dir / task.config.name)
+    assert cfg.model.backbone.init_cfg == {
+        'type': 'Pretrained', 'checkpoint': f'backbone://{checkpoint}',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', ['bare', 'module', 'safetensors', 'bare safetensors', 'download'])
+def test_files_of_pretrained_weights(kind, make_task, tool, save_weights, tmp_path):
+    task = make_task('classification')
+    path = save_weights(task)
+    weights = backbone_of(path)
+    # A checkpoint that init_cfg of the config names gives way.
+    text = "\nmodel['backbone']['init_cfg'] = dict(type='Pretrained', checkpoint='none.pth')\n"
+    task.config.write_text(task.config.read_text() + text)
+    with serving(tmp_path) as server:
+        if kind == 'bare':
+            torch.save(weights, path)
+        elif kind == 'module':
+            torch.save({'model': {f'module.backbone.{k}': v for k, v in weights.items()}}, path)
+        elif kind == 'safetensors':
+            path = publish_checkpoint(path, tmp_path / 'a', as_safetensors=True)
+        elif kind == 'bare safetensors':
+            path = tmp_path / 'a.safetensors'
+            save_file(weights, path)
+        else:
+            path = f'{server.url}{Path(shutil.copy(path, server.files)).name}'
+        code, err = tool(
+            'train', task.config, '--work-dir', task.work_dir, '--pretrained', path, *NO_STEPS
+        )
+    assert code == 0, err
+    starts_with(task.work_dir, weights)
+
+
+def set_backbone(task, backbone: str, channels: int) -> None:
+    """Gives the classifier of a task another backbone."""
+    text = f"\nmodel['backbone'] = {backbone}\nmodel['head']['in_channels'] = {channels}\n"
+    task.config.write_text(task.config.read_text() + text)
+
+
+def test_pretrained_by_the_authors(make_task, tool, tmp_path):
+    task = make_task('classification')
+    set_backbone(task, "dict(type='ScopeViT', arch='xtiny')", 256)
+    weights, path = authors_weights('xtiny'), tmp_path / 'theirs.pth'
+    torch.save({'state_dict': weights}, path)
+    code, err = tool(
+        'train', task.config, '--work-dir', task.work_dir, '--pretrained', path, *NO_STEPS
+    )
+    assert code == 0, err
+    expected = below_prefix(convert_state_dict(weights)[0], 'backbone.')
+    starts_with(task.work_dir, expected)
+    # The config that it leaves starts in the same way without the option.
+    again = tmp_path / 'again'
+    code, err = tool('train', task.work_dir / task.config.name, '--work-dir', again)
+    assert code == 0, err
+    starts_with(again, expected)
+
+
+def test_pretrained_peer(make_task, tool, save_weights):
+    task = make_task('classification')
+    set_backbone(task, "dict(type='ResNet', depth=18)", 512)
+    path = save_weights(task)
+    code, err = tool(
+        'train', task.config, '--work-dir', task.work_dir, '--pretrained', path, *NO_STEPS
+    )
+    assert code == 0, err
+    starts_with(task.work_dir, backbone_of(path))
+
+
+def test_going_on_comes_before_pretrained_weights(make_task, tool, save_weights):
+    task = make_task('classification')
+    arguments = ['train', task.config, '--work-dir', task.work_dir, '--resume', '--no-validate']
+    path = save_weights(task)
+    code, err = tool(*arguments, '--pretrained', path)  # there is nothing to go on from
+    assert code == 0, err
+    assert f'load model from: backbone://{path}' in log_of(task.work_dir)
+    path.unlink()
+    options = ['--cfg-options', 'train_cfg.max_epochs=2']
+    code, err = tool(*arguments, '--pretrained', path, *options)
+    assert code == 0, err
+    assert 'resumed epoch: 1, iter: 2' in log_of(task.work_dir)
+
+
+def test_resume_with_nothing_to_go_on_from_leaves_load_from(make_task, tool, save_weights):
+    task = make_task('classification')
+    path = save_weights(task)
+    code, err = tool(
+        'train', task.config, '--work-dir', task.work_dir, '--resume', *NO_STEPS,
+        f'load_from={path}',
+    )  # fmt: skip
+    assert code == 0, err
+    starts_with(task.work_dir, backbone_of(path))
+
+
+def test_a_checkpoint_is_read_once(make_task, tool, monkeypatch):
+    task = make_task('classification')
+    code, err = tool('train', task.config, '--work-dir', task.work_dir)
+    assert code == 0, err
+    read, load = [], torch.load
+    monkeypatch.setattr(torch, 'load', lambda path, **kw: [read.append(path), load(path, **kw)][1])
+    path = task.work_dir / 'epoch_1.pth'
+    more = ['--cfg-options', 'train_cfg.max_epochs=2']
+    for arguments in (
+        ['train', task.config, '--resume', *more],
+        ['train', task.config, '--resume', path, *more],
+        ['train', task.config, *more, f'load_from={path}'],
+        ['test', task.config, path],
+    ):
+        (task.work_dir / 'last_checkpoint').write_text('epoch_1.pth')
+        read.clear()
+        code, err = tool(*arguments, '--work-dir', task.work_dir)
+        assert code == 0, err
+        assert read == [path]
+
+
 def test_resumes_after_a_kill_while_a_checkpoint_is_written(make_task, tool, monkeypatch):
     task = make_task('classification')
     # The hardest case: the old checkpoint goes when the new one comes.
@@ -169,7 +319,110 @@ def test_a_kill_while_the_best_checkpoint_is_written_leaves_the_last_best(
     assert code == 0, err
     assert best() == ['best_accuracy_top1_epoch_3.pth']
     info = read_checkpoint(task.work_dir / 'epoch_3.pth')['message_hub']['runtime_info']
-    assert info['best_ckpt'] == str(task.work_dir / best()[0])
+    assert info['best_ckpt'] == best()[0]
+
+
+@pytest.fixture
+def finished(make_task, tool, monkeypatch):
+    """A task trained for two epochs, with the best and the last checkpoint left of it."""
+    task = make_task('classification')
+    task.edit(
+        "type='CheckpointHook'",
+        "type='CheckpointHook', save_best='accuracy/top1', max_keep_ckpts=1",
+    )
+    # Every epoch is better than the one before.
+    monkeypatch.setitem(CheckpointHook.rule_map, 'greater', lambda x, y: True)
+    options = ['--cfg-options', 'train_cfg.max_epochs=2']
+    code, err = tool('train', task.config, '--work-dir', task.work_dir, *options)
+    assert code == 0, err
+    assert checkpoints(task.work_dir) == ['best_accuracy_top1_epoch_2.pth', 'epoch_2.pth']
+    return task
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob('*.pth'))
+
+
+def name_whole_paths(folder: Path, original: Path) -> None:
+    """Turns a work dir into what mmengine alone would have left in another folder."""
+    for path in folder.glob('*.pth'):
+        checkpoint = read_checkpoint(path)
+        info = checkpoint['message_hub']['runtime_info']
+        for key in ('best_ckpt', 'last_ckpt'):
+            info[key] = str(original / info[key])
+        torch.save(checkpoint, path)
+    (folder / 'last_checkpoint').write_text(str(original / 'epoch_2.pth'))
+
+
+@pytest.mark.parametrize('whole_paths', [False, True])
+def test_a_copy_goes_on_by_itself(whole_paths, finished, tool, snapshot, tmp_path):
+    copy = tmp_path / 'copy'
+    shutil.copytree(finished.work_dir, copy)
+    if whole_paths:
+        name_whole_paths(copy, finished.work_dir)
+    before = snapshot(finished.work_dir)
+    options = ['--resume', '--cfg-options', 'train_cfg.max_epochs=3']
+    code, err = tool('train', finished.config, '--work-dir', copy, *options)
+    assert code == 0, err
+    assert snapshot(finished.work_dir) == before
+    assert f'Load checkpoint from {copy / "epoch_2.pth"}' in log_of(copy)
+    assert checkpoints(copy) == ['best_accuracy_top1_epoch_3.pth', 'epoch_3.pth']
+
+
+@pytest.mark.parametrize('whole_paths', [False, True])
+def test_going_on_elsewhere_removes_nothing(whole_paths, finished, tool, snapshot, tmp_path):
+    if whole_paths:
+        name_whole_paths(finished.work_dir, finished.work_dir)
+    before = snapshot(finished.work_dir)
+    new = tmp_path / 'new'
+    new.mkdir()
+    for name in ('epoch_2.pth', 'best_accuracy_top1_epoch_2.pth'):
+        (new / name).write_text('of yet another run')
+    code, err = tool(
+        'train', finished.config, '--work-dir', new, '--resume', finished.work_dir / 'epoch_2.pth',
+        '--cfg-options', 'train_cfg.max_epochs=4',
+    )  # fmt: skip
+    assert code == 0, err
+    assert snapshot(finished.work_dir) == before
+    assert (new / 'epoch_2.pth').read_text() == 'of yet another run'
+    assert checkpoints(new) == [
+        'best_accuracy_top1_epoch_2.pth', 'best_accuracy_top1_epoch_4.pth', 'epoch_2.pth',
+        'epoch_4.pth',
+    ]  # fmt: skip
+
+
+def test_going_on_from_a_download(finished, tool, tmp_path):
+    new = tmp_path / 'new'
+    with serving(tmp_path) as server:
+        shutil.copy(finished.work_dir / 'epoch_2.pth', server.files)
+        code, err = tool(
+            'train', finished.config, '--work-dir', new, '--resume', f'{server.url}epoch_2.pth',
+            '--cfg-options', 'train_cfg.max_epochs=3',
+        )  # fmt: skip
+        assert code == 0, err
+        assert server.asked == ['/epoch_2.pth']
+    assert 'resumed epoch: 2, iter: 4' in log_of(new)
+    assert checkpoints(new) == ['best_accuracy_top1_epoch_3.pth', 'epoch_3.pth']
+
+
+def test_checkpoints_in_a_folder_of_their_own(finished, tool, tmp_path):
+    out = tmp_path / 'out'
+    finished.edit("type='CheckpointHook'", f"type='CheckpointHook', out_dir='{out}'")
+    new = tmp_path / 'new'
+    for epochs in (1, 2):
+        options = ['--resume', '--cfg-options', f'train_cfg.max_epochs={epochs}']
+        code, err = tool('train', finished.config, '--work-dir', new, *options)
+        assert code == 0, err
+    assert 'resumed epoch: 1, iter: 2' in log_of(new)
+    assert (new / 'last_checkpoint').read_text() == str(out / 'new' / 'epoch_2.pth')
+    assert checkpoints(out / 'new') == ['best_accuracy_top1_epoch_2.pth', 'epoch_2.pth']
+    # A copy of the work dir finds them, too, and leaves them there.
+    shutil.copytree(new, tmp_path / 'copy')
+    options = ['--resume', '--cfg-options', 'train_cfg.max_epochs=3']
+    code, err = tool('train', finished.config, '--work-dir', tmp_path / 'copy', *options)
+    assert code == 0, err
+    assert checkpoints(out / 'new') == ['best_accuracy_top1_epoch_2.pth', 'epoch_2.pth']
+    assert checkpoints(out / 'copy') == ['best_accuracy_top1_epoch_3.pth', 'epoch_3.pth']
 
 
 @pytest.mark.parametrize(('name', 'library'), LIBRARIES.items())

@@ -25,8 +25,8 @@ from scopevit.benchmark.machine import describe_machine
 from scopevit.benchmark.metrics import read_metrics, summarize
 from scopevit.benchmark.networks import from_config
 from scopevit.cli import PositiveInt, run_tool
+from scopevit.engine.checks.weights import find_last_checkpoint
 from scopevit.engine.config import read_config
-from scopevit.engine.weights import find_last_checkpoint
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
 from scopevit.report import (

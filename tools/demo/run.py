@@ -197,7 +197,7 @@ def best_checkpoint(folder: Path) -> Path | None:
     if found:
         return found[-1]
     last = folder / 'last_checkpoint'
-    return Path(last.read_text().strip()) if last.is_file() else None
+    return folder / last.read_text().strip() if last.is_file() else None
 
 
 def train(task: Task, folder: Path, options: list[str], progress: Progress) -> None:

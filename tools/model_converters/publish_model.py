@@ -10,8 +10,8 @@ classes are kept in a `.pth`; a `.safetensors` has tensors alone.
 import argparse
 import sys
 
-from scopevit.checkpoint import publish_checkpoint
 from scopevit.cli import run_tool
+from scopevit.publish import publish_checkpoint
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,25 +1,17 @@
-"""Run several processes on the CPU, which mmengine's launcher does not foresee.
+"""The start and end of a run in several processes, on GPUs or on the CPU.
 
-Symptom: ``torchrun ... --launcher pytorch`` without a GPU ends in
-``AssertionError: Torch not compiled with CUDA enabled`` or ``RuntimeError: No CUDA GPUs are
-available``, past that in ``ValueError: DistributedDataParallel device_ids and output_device
-arguments only work with single-device/multiple-device GPU modules``, and past that, where a model
-has SyncBN, in ``ValueError: SyncBatchNorm expected input tensor to be on GPU``.
-
-Versions: mmengine 0.10; all four libraries start through it. Its ``init_dist`` calls
-``torch.cuda.set_device`` for any backend, and ``Runner.wrap_model`` passes the local rank as
-device.
-
-Way out: start a gloo group before the Runner, which leaves a group that exists alone, and name a
-model wrapper of ours in the config. ``setup`` does both, and nothing where there is a GPU.
-
-Delete when: mmengine starts and wraps by the device it found.
+mmengine's launcher does not foresee the CPU: its `init_dist` calls `torch.cuda.set_device` for any
+backend, `Runner.wrap_model` passes the local rank as device, and SyncBN has no version for it.
+There a gloo group is started before the Runner, which leaves a group that exists alone, and the
+config gets a model wrapper of ours.
 """
 
 import datetime
 import os
 import time
+from typing import Any
 
+import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -27,7 +19,15 @@ from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 
-_NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+from scopevit.errors import InputError
+
+# What each launcher sets in every process it starts.
+LAUNCHER_VARIABLES = {
+    'pytorch': 'RANK',
+    'slurm': 'SLURM_PROCID',
+    'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK',
+}
+NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')  # by gloo
 GLOO_SECONDS = 0.1
 
 
@@ -42,34 +42,65 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
         **kwargs: Those of MMDistributedDataParallel.
     """
 
-    def __init__(self, module: nn.Module, device_ids: list | None = None, **kwargs) -> None:
+    def __init__(
+        self, module: nn.Module, device_ids: list[int] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(module=revert_sync_batchnorm(module), device_ids=None, **kwargs)
 
 
-def setup(cfg: Config, launcher: str) -> None:
-    """Prepares a distributed run on the CPU, to be called before ``Runner.from_cfg(cfg)``.
-
-    Does nothing for the launcher ``'none'`` or where there is a GPU or another accelerator.
+def check_launcher(launcher: str) -> None:
+    """Checks that a launcher started this process, and left a GPU for it where there are any.
 
     Args:
-        cfg: The whole config; ``model_wrapper_cfg`` is set in it.
+        launcher: 'none', or what started the processes: 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        InputError: If its variable is not in the environment, or the GPUs are too few.
+    """
+    variable = LAUNCHER_VARIABLES.get(launcher)
+    if variable and variable not in os.environ:
+        raise InputError(f'--launcher {launcher}: the environment has no {variable}')
+    if launcher == 'pytorch':
+        check_gpus(int(os.environ.get('LOCAL_RANK', 0)))
+
+
+def check_gpus(local_rank: int) -> None:
+    """Raises an InputError where there are GPUs, but none for this process of the machine."""
+    count = torch.cuda.device_count()
+    if get_device() == 'cuda' and local_rank >= count:
+        raise InputError(
+            f'process {local_rank + 1} of this machine has no GPU: start as many as there are, '
+            f'{count}, or set CUDA_VISIBLE_DEVICES= to run on the CPU'
+        )
+
+
+def setup(cfg: Config, launcher: str) -> None:
+    """Prepares a distributed run on the CPU, to be called before `Runner.from_cfg(cfg)`.
+
+    Does nothing for the launcher `'none'` or where there is a GPU or another accelerator.
+
+    Args:
+        cfg: The whole config; `model_wrapper_cfg` is set in it.
         launcher: As given on the command line.
 
     Raises:
-        ValueError: See ``init_cpu_process_group`` and ``use_cpu_model_wrapper``.
+        InputError: See `init_cpu_process_group` and `use_cpu_model_wrapper`.
     """
     if launcher == 'none' or get_device() != 'cpu':
         return
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
-    use_cpu_model_wrapper(cfg)
-    init_cpu_process_group(launcher, dist_cfg.get('timeout'))
+    try:
+        use_cpu_model_wrapper(cfg)
+        init_cpu_process_group(launcher, dist_cfg.get('timeout'))
+    except ValueError as error:
+        raise InputError(f'--launcher {launcher}: {error}') from error
 
 
 def use_cpu_model_wrapper(cfg: Config) -> None:
     """Names the CPU wrapper in the config and keeps what the config says about wrapping.
 
     Args:
-        cfg: The whole config; ``model_wrapper_cfg`` is set in it.
+        cfg: The whole config; `model_wrapper_cfg` is set in it.
 
     Raises:
         ValueError: If the config asks for a wrapper of another type, e.g. FSDP.
@@ -92,7 +123,7 @@ def init_cpu_process_group(launcher: str, timeout: float | None = None) -> None:
     Where a group was started before, it is left as it is.
 
     Args:
-        launcher: Only ``'pytorch'`` is known on the CPU.
+        launcher: Only `'pytorch'` is known on the CPU.
         timeout: Seconds to wait for the others.
 
     Raises:
@@ -104,19 +135,27 @@ def init_cpu_process_group(launcher: str, timeout: float | None = None) -> None:
         raise ValueError(
             f"launcher {launcher!r} needs GPUs; on the CPU use torchrun and launcher 'pytorch'"
         )
-    missing = [name for name in _NEEDED if name not in os.environ]
+    missing = [name for name in NEEDED if name not in os.environ]
     if missing:
         raise ValueError(
             f"launcher 'pytorch' without {', '.join(missing)}: start the program with torchrun"
         )
-    kwargs = {} if timeout is None else {'timeout': datetime.timedelta(seconds=timeout)}
-    torch_dist.init_process_group(backend='gloo', **kwargs)
+    wait = None if timeout is None else datetime.timedelta(seconds=timeout)
+    torch_dist.init_process_group(backend='gloo', timeout=wait)
+
+
+def leave_process_group() -> None:
+    """Ends a distributed run: a process that exits before the others makes gloo abort them."""
+    if torch_dist.is_available() and torch_dist.is_initialized():
+        torch_dist.barrier()
+        torch_dist.destroy_process_group()
+        wait_for_gloo()
 
 
 def wait_for_gloo() -> None:
     """Lets gloo's thread free the tensors of the last collective, which it does after its end.
 
-    Symptom: a process of several on the CPU ends in ``SIGABRT`` now and then, after all its work,
+    Symptom: a process of several on the CPU ends in `SIGABRT` now and then, after all its work,
     because Python had begun to shut down by then.
 
     Versions: seen with torch 2.14; pytorch pull request 179291 describes it.

@@ -3,16 +3,30 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch import nn
 
+from scopevit.engine.walk import leaf_configs
 from scopevit.errors import InputError
 
 
-def check_dataset_files(cfg: dict, key: str, scope: str) -> None:
+def check_files(cfg: Config, *modes: str) -> None:
+    """Checks the files of the data sets and metrics of 'train', 'val' or 'test'."""
+    for mode in modes:
+        if cfg.get(f'{mode}_dataloader'):
+            key = f'{mode}_dataloader.dataset'
+            dataset = cfg[f'{mode}_dataloader'].get('dataset', {})
+            check_dataset_files(dataset, key, cfg.default_scope)
+        if cfg.get(f'{mode}_evaluator'):
+            check_evaluator_files(cfg[f'{mode}_evaluator'], f'{mode}_evaluator')
+
+
+def check_dataset_files(cfg: dict[str, Any], key: str, scope: str) -> None:
     """Checks that the files a data set names are there, and that its classes are those of its file.
 
     Args:
@@ -43,7 +57,7 @@ def check_dataset_files(cfg: dict, key: str, scope: str) -> None:
                 check_annotation_file(path, f'{key}.{name}', leaf, scope)
 
 
-def check_evaluator_files(cfg: dict | list, key: str) -> None:
+def check_evaluator_files(cfg: dict[str, Any] | list[dict[str, Any]], key: str) -> None:
     """Checks the annotation files that metrics name."""
     for metric in cfg if isinstance(cfg, (list, tuple)) else [cfg]:
         path = metric.get('ann_file')
@@ -52,7 +66,7 @@ def check_evaluator_files(cfg: dict | list, key: str) -> None:
 
 
 def check_annotation_file(
-    path: Path, key: str, dataset_cfg: dict | None = None, scope: str | None = None
+    path: Path, key: str, dataset_cfg: dict[str, Any] | None = None, scope: str = ''
 ) -> None:
     """Checks that an annotation file is there and, where it is COCO's, agrees with the classes."""
     if not path.exists():
@@ -76,11 +90,13 @@ def check_annotation_file(
         raise InputError(
             f'keypoint lists must have one length, 3 x keypoints, not {sorted(lengths)}: {path}'
         )
-    if classes:
+    if dataset_cfg and classes:
         check_categories(content, classes, dataset_cfg, path)
 
 
-def check_categories(content: dict, classes: list[str], dataset_cfg: dict, path: Path) -> None:
+def check_categories(
+    content: dict[str, Any], classes: list[str], dataset_cfg: dict[str, Any], path: Path
+) -> None:
     """Checks both ways that annotated categories are classes, since mmdet drops all others.
 
     Categories that shall be left out are named in `metainfo=dict(ignored_categories=(...))`.
@@ -105,18 +121,7 @@ def check_categories(content: dict, classes: list[str], dataset_cfg: dict, path:
         )
 
 
-def leaf_configs(cfg: dict) -> Iterator[dict]:
-    """Yields the configs of the data sets that wrappers hold, or the one given."""
-    if 'datasets' in cfg:
-        for child in cfg['datasets']:
-            yield from leaf_configs(child)
-    elif 'dataset' in cfg:
-        yield from leaf_configs(cfg['dataset'])
-    else:
-        yield cfg
-
-
-def all_datasets(dataset: object) -> Iterator[object]:
+def all_datasets(dataset: Any) -> Iterator[object]:
     """Yields a data set and, where it wraps others, those."""
     yield dataset
     for child in getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)]):
@@ -124,7 +129,7 @@ def all_datasets(dataset: object) -> Iterator[object]:
             yield from all_datasets(child)
 
 
-def dataset_classes(cfg: dict, scope: str) -> list[str]:
+def dataset_classes(cfg: dict[str, Any], scope: str) -> list[str]:
     """Returns the classes of a data set by its config or its type; none where they are unknown."""
     metainfo = cfg.get('metainfo') or {}
     if 'classes' not in metainfo:
@@ -138,7 +143,7 @@ def dataset_classes(cfg: dict, scope: str) -> list[str]:
     return [] if isinstance(classes, str) else list(classes)
 
 
-def check_dataset(dataset: object, model: nn.Module, key: str) -> None:
+def check_dataset(dataset: Any, model: nn.Module, key: str) -> None:
     """Checks that a loaded data set fits the model, and lets loading errors name their file.
 
     Args:
@@ -183,7 +188,7 @@ def class_counts(model: nn.Module) -> dict[str, int]:
     }
 
 
-def check_labels(dataset: object, num_classes: int, key: str) -> None:
+def check_labels(dataset: Any, num_classes: int, key: str) -> None:
     """Checks the labels of a classification set that come from an annotation file."""
     if not getattr(dataset, 'ann_file', '') or not hasattr(dataset, 'get_gt_labels'):
         return  # labels by folder are in range by construction
@@ -209,7 +214,7 @@ def check_keypoint_channels(num_keypoints: int | None, model: nn.Module, key: st
         )
 
 
-def check_first_keypoints(dataset: object, key: str) -> None:
+def check_first_keypoints(dataset: Any, key: str) -> None:
     """Checks the first person of a pose data set; all have as many, see `check_annotation_file`."""
     expected = getattr(dataset, 'metainfo', {}).get('num_keypoints')
     if expected is None or not hasattr(dataset, 'get_data_info') or not len(dataset):
@@ -246,28 +251,28 @@ class CheckedLoading:
     """
 
     def __init__(
-        self, transform: object, num_classes: int | None = None, ignore_index: int | None = None
+        self, transform: Any, num_classes: int | None = None, ignore_index: int | None = None
     ) -> None:
         self.transform = transform
         self.num_classes = num_classes
         self.ignore_index = ignore_index
 
-    def __call__(self, results: dict) -> dict | None:
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
         try:
             loaded = self.transform(results)
         except (OSError, AssertionError, ValueError, cv2.error) as error:
             path = getattr(error, 'filename', None) or self.path_of(results)
             raise InputError(f'cannot load {path}: {error}') from error
         if loaded is not None and self.num_classes and loaded.get('gt_seg_map') is not None:
-            self.check_map(loaded)
+            self.check_map(loaded, self.num_classes)
         return loaded
 
-    def path_of(self, results: dict) -> str | None:
+    def path_of(self, results: dict[str, Any]) -> str | None:
         """Returns the file that the transform reads."""
         reads_map = 'Annotation' in type(self.transform).__name__ and results.get('seg_map_path')
         return results['seg_map_path'] if reads_map else results.get('img_path')
 
-    def check_map(self, results: dict) -> None:
+    def check_map(self, results: dict[str, Any], num_classes: int) -> None:
         """Checks a label map, (H, W)."""
         labels, path = results['gt_seg_map'], results.get('seg_map_path')
         if 'ori_shape' in results and labels.shape[:2] != tuple(results['ori_shape']):
@@ -275,11 +280,11 @@ class CheckedLoading:
                 f'{path} is {labels.shape[0]}x{labels.shape[1]} pixels (height x width), its image '
                 f'{results["ori_shape"][0]}x{results["ori_shape"][1]}'
             )
-        wrong = labels[(labels >= self.num_classes) & (labels != self.ignore_index)]
+        wrong = labels[(labels >= num_classes) & (labels != self.ignore_index)]
         if wrong.size:
             raise InputError(
-                f'label {wrong.max()} in {path}: the data set has {self.num_classes} classes, '
-                f'labels 0 to {self.num_classes - 1} and {self.ignore_index} for ignored pixels'
+                f'label {wrong.max()} in {path}: the data set has {num_classes} classes, '
+                f'labels 0 to {num_classes - 1} and {self.ignore_index} for ignored pixels'
             )
 
     def __repr__(self) -> str:

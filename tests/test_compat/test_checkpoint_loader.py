@@ -1,11 +1,15 @@
-"""mmengine loads weights from .safetensors files."""
+"""mmengine loads weights from .safetensors files, and what it downloads as data only."""
 
 import pytest
 import torch
 from mmengine.model import BaseModule
+from mmengine.runner import checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 from safetensors.torch import save_file
+from strangers import Exploit, serving
 from torch import nn
+
+from scopevit.errors import InputError
 
 WEIGHTS = {'fc.weight': torch.tensor([[1.0, 2.0]]), 'fc.bias': torch.tensor([3.0])}
 
@@ -40,9 +44,25 @@ def test_init_cfg(prefix, tmp_path):
         ('a/b.safetensors', 'load_from_safetensors'),
         ('~/b.safetensors', 'load_from_safetensors'),
         ('a.safetensors/b.pth', 'load_from_local'),
+        ('http://a.b/c.pth', 'load_from_http'),
         ('https://a.b/c.safetensors', 'load_from_http'),
         ('s3://a/c.safetensors', 'load_from_ceph'),
     ],
 )
 def test_other_names_go_where_they_went(path, loader):
     assert CheckpointLoader._get_checkpoint_loader(path).__name__ == loader
+
+
+@pytest.mark.parametrize(
+    'scheme', ['', 'torchvision://', 'modelzoo://', 'openmmlab://', 'mmcls://']
+)
+def test_what_is_downloaded_runs_nothing(scheme, monkeypatch, tmp_path):
+    content = {'state_dict': WEIGHTS, 'meta': Exploit(tmp_path / 'executed')}
+    with serving(tmp_path) as server:
+        torch.save(content, server.files / 'a.pth')
+        for table in ('get_torchvision_models', 'get_external_models', 'get_mmcls_models'):
+            monkeypatch.setattr(checkpoint, table, lambda: {'a': f'{server.url}a.pth'})
+        name = f'{scheme}a' if scheme else f'{server.url}a.pth'
+        with pytest.raises(InputError, match='it holds objects that could run code: .*/a.pth'):
+            load_checkpoint(Model(), name)
+    assert not (tmp_path / 'executed').exists()

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config
 
 import scopevit
-from scopevit.compat import distributed
+from scopevit.engine import distributed
+from scopevit.errors import InputError
 
 ROOT = Path(scopevit.__file__).parents[1]
 
@@ -29,7 +31,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 
-from scopevit.compat.distributed import setup
+from scopevit.engine.distributed import setup
 from scopevit.engine.runner import CheckedRunner
 
 
@@ -199,3 +201,11 @@ def test_process_group_says_what_is_missing(monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '2')
     with pytest.raises(ValueError, match='RANK.*torchrun'):
         distributed.init_cpu_process_group('pytorch')
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(distributed, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    distributed.check_gpus(1)
+    with pytest.raises(InputError, match='process 3 of this machine has no GPU.* as there are, 2'):
+        distributed.check_gpus(2)

@@ -1,0 +1,1 @@
+"""Checks of what a run is given, before it changes anything."""

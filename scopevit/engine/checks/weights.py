@@ -1,0 +1,165 @@
+"""Checks that a checkpoint holds what a run needs, and that all its weights fit the model."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
+from torch import nn
+
+from scopevit.checkpoint import BACKBONE_OF, read_checkpoint
+from scopevit.errors import InputError
+from scopevit.state_dict import below_prefix, compare, describe, find_state_dict, strip_prefix
+
+
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint that has weights where mmengine looks.
+
+    Returns:
+        The checkpoint, its weights under `state_dict`.
+
+    Raises:
+        InputError: If the file cannot be read safely or holds no weights there.
+    """
+    return with_weights(read_checkpoint(path), path)
+
+
+def read_resumable(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint from which a training can go on.
+
+    Raises:
+        InputError: If the file cannot be read, or holds no state of a training.
+    """
+    checkpoint = read_checkpoint(path)
+    content = checkpoint if isinstance(checkpoint, Mapping) else {}
+    missing = [key for key in ('meta', 'state_dict', 'message_hub') if key not in content]
+    if not missing:
+        meta = content['meta'] if isinstance(content['meta'], Mapping) else {}
+        missing = [f'meta.{key}' for key in ('epoch', 'iter') if key not in meta]
+    if missing:
+        raise InputError(
+            f'cannot resume from {path}, it has no {", ".join(missing)}; '
+            'to start from its weights, set load_from'
+        )
+    return with_weights(checkpoint, path)
+
+
+def with_weights(checkpoint: object, path: str | Path) -> dict[str, Any]:
+    """Returns a checkpoint with its weights under `state_dict`, where hooks look for them."""
+    state_dict = find_state_dict(checkpoint, ('state_dict',))
+    if state_dict is None:
+        raise InputError(
+            f'no weights in {path}: expected tensors by name, bare or under state_dict; '
+            "for the authors' files see tools/model_converters"
+        )
+    others = {} if state_dict is checkpoint else checkpoint
+    assert isinstance(others, Mapping)
+    return {**others, 'state_dict': state_dict}
+
+
+def read_last_checkpoint(work_dir: str | Path) -> tuple[Path, dict[str, Any]] | None:
+    """Finds and reads the checkpoint from which a training in `work_dir` goes on, if it wrote one.
+
+    Raises:
+        InputError: If the file that `last_checkpoint` names is missing or damaged; the message
+            names another one that is whole.
+    """
+    pointer = Path(work_dir, 'last_checkpoint')
+    if not pointer.is_file():
+        return None
+    named = Path(pointer.read_text().strip())
+    # mmengine's own are whole paths, also where the folder has been moved or copied since.
+    path = Path(work_dir, named.name if named.is_absolute() else named)
+    if named.is_absolute() and not path.is_file():
+        path = named  # in another folder, by `out_dir` of the CheckpointHook
+    try:
+        return path, read_resumable(path)
+    except InputError as error:
+        others = sorted(Path(work_dir).glob('*.pth'), key=lambda p: p.stat().st_mtime, reverse=True)
+        whole = next((other for other in others if other != path and is_resumable(other)), None)
+        advice = f'go on from an earlier one with --resume {whole}, or ' if whole else ''
+        raise InputError(f'{error}; {advice}delete {pointer} to start anew') from error
+
+
+def find_last_checkpoint(work_dir: str | Path) -> Path | None:
+    """Finds what `read_last_checkpoint` reads."""
+    last = read_last_checkpoint(work_dir)
+    return last and last[0]
+
+
+def is_resumable(path: Path) -> bool:
+    """Whether `read_resumable` has nothing against a file."""
+    try:
+        read_resumable(path)
+    except InputError:
+        return False
+    return True
+
+
+def check_model_weights(
+    model: nn.Module, checkpoint: dict[str, Any], path: str | Path, only_backbone: bool = False
+) -> None:
+    """Checks that a checkpoint fits a model.
+
+    Args:
+        model: Model without wrappers.
+        checkpoint: What `read_weights` returned.
+        path: Where it came from, for messages.
+        only_backbone: Whether differences outside of the backbone, as those of a head with
+            other classes, are a warning.
+
+    Raises:
+        InputError: If weights are missing, unexpected or of another shape.
+    """
+    problems = compare(model.state_dict(), strip_prefix(checkpoint['state_dict'], 'module.'))
+    if only_backbone:
+        elsewhere = [name for name in problems if not name.startswith('backbone.')]
+        if elsewhere:
+            report = describe({name: problems.pop(name) for name in elsewhere})
+            print_log(
+                f'{path} fits the backbone, but not the rest; not loaded: {report}',
+                logger='current',
+                level=logging.WARNING,
+            )
+    if problems:
+        raise InputError(f'{path} does not fit the model; {describe(problems)}')
+
+
+def check_pretrained(model: nn.Module) -> None:
+    """Checks the files of every `init_cfg=dict(type='Pretrained', ...)` in a model.
+
+    Raises:
+        InputError: As `check_init_cfg`.
+    """
+    for name, module in model.named_modules():
+        init_cfgs = getattr(module, 'init_cfg', None) or []
+        for init_cfg in [init_cfgs] if isinstance(init_cfgs, Mapping) else init_cfgs:
+            if init_cfg['type'] in ('Pretrained', PretrainedInit):
+                check_init_cfg(module, name, init_cfg.get('checkpoint'), init_cfg.get('prefix'))
+
+
+def check_init_cfg(module: nn.Module, name: str, path: str | None, prefix: str | None) -> None:
+    """Checks one file, see `check_pretrained`.
+
+    Raises:
+        InputError: If weights of the module are missing in the file (after `prefix`) or of another
+            shape. Those it has beyond the module's, as of stages that `out_indices` leaves out,
+            are no error; mmengine logs their names when it loads the rest.
+    """
+    if not path:
+        raise InputError(f"init_cfg of {name} needs a 'checkpoint'")
+    given = read_weights(path)['state_dict']
+    if prefix is None:
+        given = strip_prefix(given, 'module.')
+    else:
+        prefix = f'{prefix.rstrip(".")}.'
+        given = below_prefix(given, prefix)
+        if not given:
+            raise InputError(f'no weights start with {prefix!r} in {path} (init_cfg of {name})')
+    problems = compare(module.state_dict(), given)
+    problems = {k: problem for k, problem in problems.items() if problem != 'unexpected'}
+    if problems:
+        path = path.removeprefix(BACKBONE_OF)
+        raise InputError(f'{path} does not fit {name or "the model"}; {describe(problems)}')

@@ -1,0 +1,102 @@
+"""Checkpoints from anywhere: read as data, and downloaded once, whole or not at all."""
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from strangers import serving
+
+from scopevit.checkpoint import read_checkpoint
+from scopevit.errors import InputError
+
+
+def write(folder: Path, name: str, **weights: torch.Tensor) -> bytes:
+    """Writes a checkpoint, with its hash in the name for `{}`, and returns it."""
+    path = folder / 'new'
+    torch.save(weights, path)
+    content = path.read_bytes()
+    path.rename(folder / name.format(hashlib.sha256(content).hexdigest()[:8]))
+    return content
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob('*') if path.is_file())
+
+
+def test_where_downloads_go(tmp_path, capsys):
+    with serving(tmp_path) as server:
+        content = write(server.files, 'tiny_in1k-{}.pth', a=torch.ones(2))
+        (name,) = files(server.files)
+        for _ in range(2):
+            assert read_checkpoint(f'{server.url}{name}?download=true')['a'].tolist() == [1, 1]
+        assert server.asked == [f'/{name}?download=true']
+        assert (server.cache / name).read_bytes() == content  # where torch looks for it, too
+        assert files(tmp_path / 'torch') == [name]
+        said = f'downloading {server.url}{name}?download=true to {server.cache / name}'
+        assert said in capsys.readouterr().err
+
+
+def test_one_name_at_two_addresses(tmp_path):
+    with serving(tmp_path) as server:
+        for i, folder in enumerate(('run1', 'run2')):
+            (server.files / folder).mkdir()
+            write(server.files / folder, 'last.pth', a=torch.tensor(i))
+        for i in (0, 1, 0):
+            assert read_checkpoint(f'{server.url}run{i + 1}/last.pth')['a'] == i
+        assert files(tmp_path / 'torch') == ['last.pth', 'last.pth']
+
+
+def test_a_local_file_as_an_address(tmp_path):
+    write(tmp_path, 'a.pth', a=torch.tensor(3))
+    assert read_checkpoint(f'file://{tmp_path}/a.pth')['a'] == 3
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('nope.pth', '^cannot download {url}: HTTP Error 404: File not found$'),
+        ('cut.pth', r'^cannot download {url}: \d+ bytes are missing at its end$'),
+        ('a-01234567.pth', '^the sha256 of what came from {url} does not begin with 01234567;'),
+        ('', '^no name of a file at the end of {url}$'),
+        ('..', '^no name of a file at the end of {url}$'),
+    ],
+)
+def test_downloads_that_fail(name, message, tmp_path):
+    with serving(tmp_path) as server:
+        for written in ('cut.pth', 'a-01234567.pth'):
+            write(server.files, written, a=torch.ones(2))
+        url = f'{server.url}{name}'
+        with pytest.raises(InputError, match=message.format(url=url)):
+            read_checkpoint(url)
+        assert files(tmp_path / 'torch') == []
+    with pytest.raises(InputError, match='^cannot download .*Connection refused'):
+        read_checkpoint(f'{server.url}a.pth')
+
+
+@pytest.mark.parametrize('name', ['torchvision://nope', 'open-mmlab://nope', 'mmcls://nope'])
+def test_names_that_mmengine_does_not_know(name):
+    with pytest.raises(InputError, match=f'^mmengine knows no checkpoint of this name: {name}$'):
+        read_checkpoint(name)
+
+
+@pytest.mark.parametrize('scheme', ['s3', 'petrel', 'cluster:s3', 'pavi', 'ftp', 'data'])
+def test_other_schemes_are_refused(scheme):
+    with pytest.raises(InputError, match=f'^cannot read {scheme}://a/b.pth: give a file or an '):
+        read_checkpoint(f'{scheme}://a/b.pth')
+
+
+def test_checkpoint_that_cannot_be_opened(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=f'^cannot read {tmp_path}: Is a directory$'):
+        read_checkpoint(tmp_path)
+    path = tmp_path / 'a.pth'
+    torch.save({}, path)
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(type(path), 'open', refuse)
+    with pytest.raises(InputError, match=f'^cannot read {path}: Permission denied$'):
+        read_checkpoint(path)
