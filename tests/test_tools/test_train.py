@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from marks import rest_is_slow
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import MODELS
@@ -172,7 +173,7 @@ def test_a_kill_while_the_best_checkpoint_is_written_leaves_the_last_best(
     assert info['best_ckpt'] == str(task.work_dir / best()[0])
 
 
-@pytest.mark.parametrize(('name', 'library'), LIBRARIES.items())
+@pytest.mark.parametrize(('name', 'library'), rest_is_slow(LIBRARIES.items()))
 def test_backbone_in_the_train_tool_of_a_library(name, library, make_task, process):
     task = make_task(name)
     folder = find_spec(library).submodule_search_locations[0]
