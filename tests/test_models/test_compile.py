@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from marks import rest_is_slow
 from mini import MINI, assert_near, outputs
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -157,7 +158,9 @@ def test_a_classifier():
     assert_near([outputs(compiled(model), x)], [outputs(model, x)])
 
 
-@pytest.mark.parametrize('name', ['classification', 'detection', 'segmentation', 'pose'])
+@pytest.mark.parametrize(
+    'name', rest_is_slow(['classification', 'detection', 'segmentation', 'pose'])
+)
 def test_training_with_the_switch_of_mmengine(name, make_task, tool):
     task = make_task(name)
     with task.config.open('a') as config:

@@ -137,6 +137,7 @@ def test_golden_case_deployed(case, classifiers):
     assert_outputs(golden, *run_without_gradient(model.float(), image), 2e-4)
 
 
+@pytest.mark.slow  # the default backend's C++
 @pytest.mark.parametrize('deploy', [False, True], ids=['trained', 'deployed'])
 def test_golden_case_compiled(deploy, classifiers):
     case = 'xtiny_1x3x224x224'  # the smallest, and ragged in three stages

@@ -74,6 +74,7 @@ def finish_segmentation(out):
     cv2.imwrite(str(out / 'segmentation.png'), np.zeros((30, 40, 3), np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('task', ['classification', 'segmentation', 'detection', 'pose'])
 def test_recipe_trains_tests_and_goes_on(task, tmp_path):
     out = tmp_path / 'demo'
@@ -108,6 +109,7 @@ def test_recipe_trains_tests_and_goes_on(task, tmp_path):
     assert done.returncode == 0 and 'starting' not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_demo_goes_on(stop, tmp_path):
     out = tmp_path / 'demo'

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import rest_is_slow
 from mmengine.model.utils import _BatchNormXd
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -105,7 +106,7 @@ def numbers(value: object) -> list[np.ndarray]:
     return [] if value is None or isinstance(value, (str, bytes)) else [np.asarray(value)]
 
 
-@pytest.mark.parametrize('name', DROP)
+@pytest.mark.parametrize('name', rest_is_slow(DROP))
 def test_trains_in_two_processes(name, make_odd_task, tool, tmp_path):
     task = make_odd_task(name)
     # Paths are relative to where the command is given.
@@ -131,7 +132,7 @@ def test_trains_in_two_processes(name, make_odd_task, tool, tmp_path):
 
 
 # The metrics of a new model are 0 here, so its predictions are compared.
-@pytest.mark.parametrize('name', ['detection', 'pose'])
+@pytest.mark.parametrize('name', rest_is_slow(['pose', 'detection']))
 def test_two_processes_predict_what_one_does(name, make_odd_task, tool, save_weights, tmp_path):
     task = make_odd_task(name)
     checkpoint = save_weights(task)

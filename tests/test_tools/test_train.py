@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from golden import authors_weights
+from marks import rest_is_slow
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import MODELS
@@ -425,7 +426,7 @@ def test_checkpoints_in_a_folder_of_their_own(finished, tool, tmp_path):
     assert checkpoints(out / 'copy') == ['best_accuracy_top1_epoch_3.pth', 'epoch_3.pth']
 
 
-@pytest.mark.parametrize(('name', 'library'), LIBRARIES.items())
+@pytest.mark.parametrize(('name', 'library'), rest_is_slow(LIBRARIES.items()))
 def test_backbone_in_the_train_tool_of_a_library(name, library, make_task, process):
     task = make_task(name)
     folder = find_spec(library).submodule_search_locations[0]
