@@ -31,7 +31,7 @@ from scopevit.benchmark.report import (
     scatter_plot,
     write_figure,
 )
-from scopevit.engine.checks.weights import find_last_checkpoint
+from scopevit.engine.checks.weights import read_last_checkpoint
 from scopevit.engine.cli import run_tool
 from scopevit.engine.config import read_config
 from scopevit.errors import InputError
@@ -133,8 +133,8 @@ def run_one(run: Run, options: list[str], processes: Processes) -> float:
     train = [TOOLS / 'train.py', run.config, '--resume', 'auto', '--no-validate', *common]
     processes.run(train, log)
     if not processes.stopped:
-        checkpoint = find_last_checkpoint(run.folder)
-        processes.run([TOOLS / 'test.py', run.config, checkpoint, *common], log)
+        last = read_last_checkpoint(run.folder)
+        processes.run([TOOLS / 'test.py', run.config, last and last[0], *common], log)
     return time.monotonic() - start
 
 
