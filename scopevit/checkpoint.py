@@ -41,7 +41,7 @@ def read_checkpoint(path: str | Path) -> object:
     """
     scheme, separator, rest = str(path).partition('://')
     if not separator:
-        return read_file(Path(path))
+        return read_file(Path(path).expanduser())
     if scheme in ('http', 'https'):
         return read_file(download(str(path)))
     if scheme == 'file':

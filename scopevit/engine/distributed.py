@@ -49,14 +49,7 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
 
 
 def check_launcher(launcher: str) -> None:
-    """Checks that a launcher started this process, and left a GPU for it where there are any.
-
-    Args:
-        launcher: 'none', or what started the processes: 'pytorch', 'slurm' or 'mpi'.
-
-    Raises:
-        InputError: If its variable is not in the environment, or the GPUs are too few.
-    """
+    """Raises an InputError unless a launcher, if any, started this process, on a GPU of its own."""
     variable = LAUNCHER_VARIABLES.get(launcher)
     if variable and variable not in os.environ:
         raise InputError(f'--launcher {launcher}: the environment has no {variable}')
@@ -149,18 +142,7 @@ def leave_process_group() -> None:
     if torch_dist.is_available() and torch_dist.is_initialized():
         torch_dist.barrier()
         torch_dist.destroy_process_group()
-        wait_for_gloo()
-
-
-def wait_for_gloo() -> None:
-    """Lets gloo's thread free the tensors of the last collective, which it does after its end.
-
-    Symptom: a process of several on the CPU ends in `SIGABRT` now and then, after all its work,
-    because Python had begun to shut down by then.
-
-    Versions: seen with torch 2.14; pytorch pull request 179291 describes it.
-
-    Delete when: torch's gloo group waits for its thread. Nothing tells when the thread is done, but
-    while this one sleeps, nothing keeps it from being so.
-    """
-    time.sleep(GLOO_SECONDS)
+        # gloo's thread frees the tensors of the last collective after its end. Where Python has
+        # begun to shut down by then, the process ends in SIGABRT, after all its work (seen with
+        # torch 2.14; pytorch pull request 179291). Nothing tells when the thread is done.
+        time.sleep(GLOO_SECONDS)

@@ -1,8 +1,10 @@
-"""What a result depends on besides its config and weights."""
+"""What results depend on besides the config and weights."""
 
+import datetime
 import importlib.metadata
 import importlib.util
 import platform
+from typing import Any
 
 import cv2
 import mmcv
@@ -11,9 +13,30 @@ import numpy as np
 import torch
 import torchvision
 from mmengine.device import get_device
+from torch import nn
 
+from scopevit import compat
 from scopevit.engine.libraries import Library
 from scopevit.version import __version__
+
+
+def describe_run(library: Library, model: nn.Module) -> dict[str, Any]:
+    """Returns the size of a model, without wrappers, and what its results depend on."""
+    device = get_device()
+    return {
+        'parameters': count_parameters(model),
+        'versions': find_versions(library),
+        'compat': compat.acted,
+        'device': torch.cuda.get_device_name() if device == 'cuda' else device,
+        'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+    }
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Returns the number of parameters of a model and, where it has one, of its backbone."""
+    parts = {'total': model, **dict(model.named_children())}
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    return {name: counts[name] for name in ('total', 'backbone') if name in counts}
 
 
 def find_versions(library: Library) -> dict[str, str]:
@@ -33,9 +56,3 @@ def find_versions(library: Library) -> dict[str, str]:
     if importlib.util.find_spec('pycocotools'):
         versions['pycocotools'] = importlib.metadata.version('pycocotools')
     return versions
-
-
-def device_name() -> str:
-    """Returns 'cpu', or the name of the GPU."""
-    device: str = get_device()
-    return torch.cuda.get_device_name() if device == 'cuda' else device

@@ -90,12 +90,10 @@ class CarefulCheckpointHook(CheckpointHook):
 
     def _save_and_name(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         super()._save_checkpoint_with_step(runner, step, meta)
-        if is_main_process():
-            # In other folders by the whole path.
+        if is_main_process() and '://' not in self.last_ckpt:
             path = Path(os.path.abspath(self.last_ckpt))
-            path = (
-                path.relative_to(runner.work_dir) if path.is_relative_to(runner.work_dir) else path
-            )
+            if path.is_relative_to(runner.work_dir):
+                path = path.relative_to(runner.work_dir)
             write_text(Path(runner.work_dir, 'last_checkpoint'), str(path))
 
     def _remove_file(self, path: str) -> None:

@@ -25,8 +25,7 @@ def build_model(cfg: Config) -> nn.Module:
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     with MODELS.switch_scope_and_registry(library.name) as registry:
-        built: nn.Module = revert_sync_batchnorm(registry.build(model))
-    return built
+        return revert_sync_batchnorm(registry.build(model))
 
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any]) -> None:
@@ -38,13 +37,4 @@ def unwrap_model(model: Any) -> nn.Module:
     """Returns the model inside of wrappers for several processes and for test time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
-    unwrapped: nn.Module = model
-    return unwrapped
-
-
-def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Returns the number of parameters of a model and, where it has one, of its backbone."""
-    parts = {'total': model}
-    if isinstance(getattr(model, 'backbone', None), nn.Module):
-        parts['backbone'] = model.get_submodule('backbone')
-    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    return model

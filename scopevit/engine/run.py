@@ -1,6 +1,5 @@
 """Training and testing, from the arguments of the tools to the files in the work dir."""
 
-import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,10 @@ from scopevit.engine.config import (
     require,
 )
 from scopevit.engine.distributed import check_launcher, leave_process_group, setup
-from scopevit.engine.environment import device_name, find_versions
+from scopevit.engine.environment import describe_run
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import find_library
-from scopevit.engine.model import count_parameters, unwrap_model
+from scopevit.engine.model import unwrap_model
 from scopevit.engine.runner import CheckedRunner
 from scopevit.errors import InputError
 from scopevit.files import write_json
@@ -141,18 +140,10 @@ def test(
         check_model_weights(unwrap_model(runner.model), loaded, checkpoint)
         runner.checkpoint = loaded
         del loaded  # as in `train`
-        metrics: dict[str, float] = runner.test()
+        metrics = runner.test()
     if is_main_process():
-        report = {
-            'metrics': metrics,
-            'config': str(config),
-            'checkpoint': str(checkpoint),
-            'parameters': count_parameters(unwrap_model(runner.model)),
-            'versions': find_versions(library),
-            'compat': compat.acted,
-            'device': device_name(),
-            'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
-        }
+        report = {'metrics': metrics, 'config': str(config), 'checkpoint': str(checkpoint)}
+        report |= describe_run(library, unwrap_model(runner.model))
         write_json(Path(cfg.work_dir, 'metrics.json'), report)
     leave_process_group()
     return metrics
@@ -198,6 +189,6 @@ def build_runner(cfg: Config, launcher: str) -> CheckedRunner:
     check_launcher(launcher)
     cfg.launcher = launcher
     setup(cfg, launcher)
-    runner: CheckedRunner = CheckedRunner.from_cfg(cfg)
+    runner = CheckedRunner.from_cfg(cfg)
     print_log(f'compat: {", ".join(compat.acted) or "nothing to adapt"}', logger='current')
     return runner

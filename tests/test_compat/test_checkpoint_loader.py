@@ -41,11 +41,11 @@ def test_init_cfg(prefix, tmp_path):
 @pytest.mark.parametrize(
     ('path', 'loader'),
     [
-        ('a/b.safetensors', 'load_from_safetensors'),
-        ('~/b.safetensors', 'load_from_safetensors'),
+        ('a/b.safetensors', 'load_from_scopevit'),
+        ('~/b.safetensors', 'load_from_scopevit'),
         ('a.safetensors/b.pth', 'load_from_local'),
-        ('http://a.b/c.pth', 'load_from_http'),
-        ('https://a.b/c.safetensors', 'load_from_http'),
+        ('http://a.b/c.pth', 'load_from_scopevit'),
+        ('https://a.b/c.safetensors', 'load_from_scopevit'),
         ('s3://a/c.safetensors', 'load_from_ceph'),
     ],
 )

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from scopevit.engine.model import count_parameters, unwrap_model
+from scopevit.engine.environment import count_parameters
+from scopevit.engine.model import unwrap_model
 
 
 def test_unwrapping_a_model():

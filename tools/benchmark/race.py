@@ -25,7 +25,7 @@ from scopevit.benchmark.machine import describe_machine
 from scopevit.benchmark.metrics import read_metrics, summarize
 from scopevit.benchmark.networks import from_config
 from scopevit.cli import PositiveInt, run_tool
-from scopevit.engine.checks.weights import find_last_checkpoint
+from scopevit.engine.checks.weights import read_last_checkpoint
 from scopevit.engine.config import read_config
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
@@ -133,8 +133,8 @@ def run_one(run: Run, options: list[str], processes: Processes) -> float:
     train = [TOOLS / 'train.py', run.config, '--resume', 'auto', '--no-validate', *common]
     processes.run(train, log)
     if not processes.stopped:
-        checkpoint = find_last_checkpoint(run.folder)
-        processes.run([TOOLS / 'test.py', run.config, checkpoint, *common], log)
+        last = read_last_checkpoint(run.folder)
+        processes.run([TOOLS / 'test.py', run.config, last and last[0], *common], log)
     return time.monotonic() - start
 
 

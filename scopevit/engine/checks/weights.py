@@ -83,12 +83,6 @@ def read_last_checkpoint(work_dir: str | Path) -> tuple[Path, dict[str, Any]] | 
         raise InputError(f'{error}; {advice}delete {pointer} to start anew') from error
 
 
-def find_last_checkpoint(work_dir: str | Path) -> Path | None:
-    """Finds what `read_last_checkpoint` reads."""
-    last = read_last_checkpoint(work_dir)
-    return last and last[0]
-
-
 def is_resumable(path: Path) -> bool:
     """Whether `read_resumable` has nothing against a file."""
     try:
