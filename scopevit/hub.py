@@ -28,8 +28,8 @@ def get_config(name: str) -> Config:
     """Returns the config of a model.
 
     Args:
-        name: Name of a config, `scopevit-tiny_8xb128_in1k`, or its path in the folder of
-            configs, `classification/scopevit-tiny_8xb128_in1k.py`.
+        name: Name of a config, `scopevit-tiny_8xb128_in1k`, or its path in the folder of configs,
+            `classification/scopevit-tiny_8xb128_in1k.py`.
 
     Raises:
         InputError: If there is no such config; the message names similar ones.
@@ -44,8 +44,8 @@ def get_model(name: str, pretrained: str | Path | None = None) -> nn.Module:
 
     Args:
         name: As in `get_config`.
-        pretrained: Checkpoint of the whole model, a file or URL. Without it,
-            the weights are random; `model.init_weights()` makes them those a training begins with.
+        pretrained: Checkpoint of the whole model, a file or URL. Without it, the weights are
+            random; `model.init_weights()` makes them those a training begins with.
 
     Returns:
         The model, on the CPU, in training mode, with BN where the config has SyncBN.

@@ -29,8 +29,8 @@ def publish_checkpoint(
         out: File to write, without the hash: `scopevit-tiny_in1k` becomes
             `scopevit-tiny_in1k-1a2b3c4d.pth`.
         as_safetensors: Whether to write the weights alone as `.safetensors`.
-        ema: Whether to take the moving average of the weights, or those without it;
-            by default what `tools/test.py` takes.
+        ema: Whether to take the moving average of the weights, or those without it; by default what
+            `tools/test.py` takes.
 
     Returns:
         The file.

@@ -46,8 +46,8 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], align:
     Args:
         columns: Titles.
         rows: Cells; a line break in one becomes `<br>`.
-        align: 'l' or 'r' for each column; by default the first is on the left, the others on
-            the right.
+        align: 'l' or 'r' for each column; by default the first is on the left, the others on the
+            right.
 
     Returns:
         The lines, each with its line break.

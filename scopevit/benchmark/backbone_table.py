@@ -87,8 +87,8 @@ def growth(cases: Sequence[Case]) -> list[dict]:
     """Fits how time and memory of inference with one image grow with the pixels: x ~ pixels^e.
 
     Returns:
-        'form', 'sizes' (how many), 'time' and 'memory' (exponents; that of memory is
-        None where it is not known), of the forms that were measured at three sizes or more.
+        'form', 'sizes' (how many), 'time' and 'memory' (exponents; that of memory is None where it
+        is not known), of the forms that were measured at three sizes or more.
     """
     found: dict[str, list[Measurement]] = {}
     for case in cases:

@@ -78,8 +78,8 @@ def measure_speed(
         networks: Networks; they move to the device.
         options: What to measure.
         deadline: Time of the clock at which the rounds should have ended; there is one in any case.
-        estimates: Seconds that a run of one image took before, if known.
-            A shorter one than `TRUSTED_SECONDS` is not trusted, but measured again.
+        estimates: Seconds that a run of one image took before, if known. A shorter one than
+            `TRUSTED_SECONDS` is not trusted, but measured again.
         clock: Returns a time in seconds.
         log: Takes a line about the progress, once a round.
         failed: Takes a network that does not run, or does not compile, and why; the others go on.

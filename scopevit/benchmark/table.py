@@ -34,8 +34,8 @@ def measured_columns(batch_sizes: Sequence[int], devices: Sequence[str]) -> list
     """Returns the titles of `measured_cells`.
 
     Args:
-        batch_sizes: That of the latency, ..., that of the throughput; empty where
-            the speed was left out.
+        batch_sizes: That of the latency, ..., that of the throughput; empty where the speed was
+            left out.
         devices: Where memory and speed were measured.
     """
     columns = ['peak memory (MiB)']

@@ -25,8 +25,8 @@ def load_config(
     Args:
         path: Config file.
         options: Values by dotted key, as in `--cfg-options`.
-        work_dir: Folder for results; by default that of the config, or
-            `work_dirs/<stem of the config>`.
+        work_dir: Folder for results; by default that of the config, or `work_dirs/<stem of the
+            config>`.
 
     Raises:
         InputError: If the file is missing, has errors, or an option fits nowhere.
@@ -90,8 +90,8 @@ def merge_options(cfg: Config, options: dict[str, Any]) -> None:
     """Merges `--cfg-options` into `cfg`.
 
     Raises:
-        InputError: If the first name of a key is none of the config's or the Runner's, or the
-            rest of it does not fit the values that are there.
+        InputError: If the first name of a key is none of the config's or the Runner's, or the rest
+            of it does not fit the values that are there.
     """
     allowed = set(cfg) | set(inspect.signature(Runner).parameters)
     for key in options:
@@ -159,8 +159,8 @@ def enable_tta(cfg: Config, library: Library) -> None:
     """Wraps the model and replaces the test pipelines by those of test time augmentation.
 
     Args:
-        cfg: Config; its `tta_model` and `tta_pipeline` count where it has them. Otherwise
-            they are the library's model and the test pipeline, with images as they are and flipped.
+        cfg: Config; its `tta_model` and `tta_pipeline` count where it has them. Otherwise they are
+            the library's model and the test pipeline, with images as they are and flipped.
         library: Library of the config.
 
     Raises:

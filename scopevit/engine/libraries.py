@@ -18,8 +18,8 @@ class Library:
         visualizer: What draws predictions.
         visualization: Hook that draws predictions, switched on for every image.
         show_dir_key: Setting of the folder for the drawings.
-        tta_model: Model that averages over test time augmentations, where a config names none;
-            None where the library has no such model.
+        tta_model: Model that averages over test time augmentations, where a config names none; None
+            where the library has no such model.
     """
 
     name: str

@@ -54,15 +54,15 @@ def train(
         config: Config file.
         work_dir: Folder for checkpoints and logs; by default that of the config, or
             `work_dirs/<stem of the config>`.
-        resume: Checkpoint to go on from, or 'auto' for the last one in the work dir,
-            where there is one.
+        resume: Checkpoint to go on from, or 'auto' for the last one in the work dir, where there is
+            one.
         amp: Whether to train in mixed precision.
         auto_scale_lr: Whether to scale the learning rate to the batch size.
         validate: Whether to validate while training.
         cfg_options: Values for the config by dotted key.
         launcher: 'none', or what started the processes: 'pytorch', 'slurm' or 'mpi'.
-        pretrained: Checkpoint of a classifier or a bare backbone, for the backbone to start
-            with; not read where `resume='auto'` finds a checkpoint.
+        pretrained: Checkpoint of a classifier or a bare backbone, for the backbone to start with;
+            not read where `resume='auto'` finds a checkpoint.
 
     Raises:
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
@@ -106,14 +106,13 @@ def test(
 
     Args:
         config: Config file.
-        checkpoint: Checkpoint file; its weights must be those of the model, no more
-            and no less.
+        checkpoint: Checkpoint file; its weights must be those of the model, no more and no less.
         work_dir: Folder for results, as in `train`.
         out: Pickle file for the predictions.
         show: Whether to show every prediction in a window.
         show_dir: Folder for an image of every prediction.
-        tta: Whether to average over the augmentations of `tta_pipeline`, by default over
-            images as they are and flipped.
+        tta: Whether to average over the augmentations of `tta_pipeline`, by default over images as
+            they are and flipped.
         cfg_options: Values for the config by dotted key.
         launcher: As in `train`.
 

@@ -70,13 +70,12 @@ def convert_state_dict(
     """Renames the authors' tensors and proves that they are one of the three sizes.
 
     Args:
-        state_dict: Weights by the authors' names, with or without a leading
-            `backbone.`.
+        state_dict: Weights by the authors' names, with or without a leading `backbone.`.
         backbone_only: Whether to drop the classifier.
 
     Returns:
-        Weights by the names of mmpretrain's `ImageClassifier`
-        (`backbone.` and `head.fc.`), and the size found: 'xtiny', 'tiny' or 'small'.
+        Weights by the names of mmpretrain's `ImageClassifier` (`backbone.` and `head.fc.`), and the
+        size found: 'xtiny', 'tiny' or 'small'.
 
     Raises:
         InputError: If a tensor fits nowhere or lacks; the message lists the authors' names.
@@ -131,10 +130,10 @@ def convert_checkpoint(
     """Converts a checkpoint file of the authors' release; writes `dst` whole or not at all.
 
     Args:
-        src: Their file: weights bare, or under `state_dict`, `state_dict_ema` or
-            `model`, perhaps with a `module.` or `backbone.` prefix.
-        dst: File to write, for
-            `init_cfg=dict(type='Pretrained', checkpoint=dst, prefix='backbone.')`.
+        src: Their file: weights bare, or under `state_dict`, `state_dict_ema` or `model`, perhaps
+            with a `module.` or `backbone.` prefix.
+        dst: File to write, for `init_cfg=dict(type='Pretrained', checkpoint=dst,
+            prefix='backbone.')`.
         backbone_only: Whether to drop the classifier.
         ema: Whether to take the moving average of the weights where `src` has both.
 

@@ -21,8 +21,8 @@ def dilated_spans(size: int, grid_size: int) -> tuple[int, list[tuple[slice, int
         grid_size: The most positions that a group may hold.
 
     Returns:
-        The dilation, and for each kind of group which groups are of the kind and how many
-        positions each of them holds.
+        The dilation, and for each kind of group which groups are of the kind and how many positions
+        each of them holds.
     """
     dilation = -(-size // grid_size)  # rounded up
     slots = -(-size // dilation)

@@ -109,8 +109,7 @@ def pose_baseline(data_root: Path | str) -> dict[str, float]:
     """Put the mean pose of the training set into each ground-truth box.
 
     Args:
-        data_root: Folder with `annotations/person_keypoints_{train,val}.json`
-            (`data/demo/pose`).
+        data_root: Folder with `annotations/person_keypoints_{train,val}.json` (`data/demo/pose`).
 
     Returns:
         `coco/AP`, a fraction: the mean over ten thresholds of object keypoint similarity.

@@ -245,8 +245,8 @@ class CheckedLoading:
 
     Args:
         transform: Transform that reads an image or annotations.
-        num_classes: Labels of a map must be below, where given. The libraries count
-            higher ones as nothing when they evaluate.
+        num_classes: Labels of a map must be below, where given. The libraries count higher ones as
+            nothing when they evaluate.
         ignore_index: The label that may be higher.
     """
 

@@ -101,8 +101,8 @@ def check_model_weights(
         model: Model without wrappers.
         checkpoint: What `read_weights` returned.
         path: Where it came from, for messages.
-        only_backbone: Whether differences outside of the backbone, as those of a head with
-            other classes, are a warning.
+        only_backbone: Whether differences outside of the backbone, as those of a head with other
+            classes, are a warning.
 
     Raises:
         InputError: If weights are missing, unexpected or of another shape.
@@ -139,8 +139,8 @@ def check_init_cfg(module: nn.Module, name: str, path: str | None, prefix: str |
 
     Raises:
         InputError: If weights of the module are missing in the file (after `prefix`) or of another
-            shape. Those it has beyond the module's, as of stages that `out_indices` leaves out,
-            are no error; mmengine logs their names when it loads the rest.
+            shape. Those it has beyond the module's, as of stages that `out_indices` leaves out, are
+            no error; mmengine logs their names when it loads the rest.
     """
     if not path:
         raise InputError(f"init_cfg of {name} needs a 'checkpoint'")

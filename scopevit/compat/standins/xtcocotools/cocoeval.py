@@ -25,10 +25,10 @@ class COCOeval(cocoeval.COCOeval):
         cocoGt: Ground truth.
         cocoDt: Detections, from `cocoGt.loadRes`.
         iouType: `'keypoints'`, `'bbox'` or `'segm'`.
-        sigmas: One per keypoint, the spread of its annotation relative to the object's size.
-            By default those of the 17 COCO keypoints.
-        use_area: Take the annotated area as object size; where False, or not annotated, 0.53 of
-            the box is taken.
+        sigmas: One per keypoint, the spread of its annotation relative to the object's size. By
+            default those of the 17 COCO keypoints.
+        use_area: Take the annotated area as object size; where False, or not annotated, 0.53 of the
+            box is taken.
 
     Raises:
         NotImplementedError: For the iouTypes of CrowdPose and COCO-WholeBody.
