@@ -54,6 +54,12 @@ def test_a_local_file_as_an_address(tmp_path):
     assert read_checkpoint(f'file://{tmp_path}/a.pth')['a'] == 3
 
 
+def test_a_file_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    write(tmp_path, 'a.pth', a=torch.tensor(3))
+    assert read_checkpoint('~/a.pth')['a'] == 3
+
+
 @pytest.mark.parametrize(
     ('name', 'message'),
     [

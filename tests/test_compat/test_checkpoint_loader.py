@@ -45,6 +45,7 @@ def test_init_cfg(prefix, tmp_path):
         ('~/b.safetensors', 'load_from_scopevit'),
         ('a.safetensors/b.pth', 'load_from_local'),
         ('http://a.b/c.pth', 'load_from_scopevit'),
+        ('backbone://a/b.pth', 'load_from_scopevit'),
         ('https://a.b/c.safetensors', 'load_from_scopevit'),
         ('s3://a/c.safetensors', 'load_from_ceph'),
     ],
