@@ -22,7 +22,7 @@ MASK = (9 * 16 * 16 + 16) + (4 * 16 * 16 + 16) + (16 * 3 + 3)
 OUTSIDE_OF_BACKBONE = {
     'classification': 32 * 3 + 3,
     'detection': FPN + RPN + BOX + MASK,
-    'segmentation': (9 * 8 * 8 + 16) + (9 * 16 * 8 + 16) + (8 * 4 + 4),
+    'segmentation': (9 * 88 * 8 + 16) + (9 * (88 + 8) * 8 + 16) + (8 * 4 + 4),
     'pose': (16 * 32 * 16 + 32) + 2 * (16 * 16 * 16 + 32) + (16 * 17 + 17),
 }
 METRIC = {

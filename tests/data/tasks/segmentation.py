@@ -9,8 +9,9 @@ model = dict(
     backbone=dict(type='ScopeViT', arch=arch, out_indices=(0, 1, 2, 3)),
     decode_head=dict(
         type='FCNHead',
-        in_channels=8,
-        in_index=0,
+        in_channels=[8, 16, 32, 32],
+        in_index=[0, 1, 2, 3],
+        input_transform='resize_concat',
         channels=8,
         num_convs=1,
         num_classes=4,
