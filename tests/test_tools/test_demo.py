@@ -116,7 +116,7 @@ def test_interrupted_demo_goes_on(stop, tmp_path):
     process = subprocess.Popen(
         command('pose', out, 40), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (out / 'pose' / 'last_checkpoint').is_file() and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(stop)
