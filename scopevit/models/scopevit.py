@@ -7,6 +7,7 @@ is a layer of Multi-Scale Self-Attention (MSSA, every head sees keys of one rece
 followed by a layer of Global-Scale Dilated Attention (GSDA, every token attends to at most 8x8
 tokens spread over the whole map). Between the convolutions, tokens are kept as (B, H, W, C), which
 is the channels-last layout of an NCHW map, so that going from one to the other copies nothing.
+Heads have D = C / heads channels.
 """
 
 import math
@@ -180,8 +181,8 @@ class GlobalScaleDilatedAttention(nn.Module):
             bias: Bias of the logits, (heads, S, S) with S = rows * columns for all groups, or one
                 for each group of an image, (gy * gx * heads, S, S).
         """
-        num_biases = len(bias) // self.num_heads  # 1 or gy * gx
-        groups = x.reshape(-1, num_biases, *x.shape[-3:])
+        num_biases = len(bias) // self.num_heads  # g: 1 or gy * gx
+        groups = x.reshape(-1, num_biases, *x.shape[-3:])  # (B', g, rows, columns, C)
         numel = num_biases * bias.shape[-1] * self.qkv.out_features
 
         def attend_part(part: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ FILES = (
     'tools',
 )
 NEED_A_CLONE = (
+    'tools/benchmark/compare_checkouts.py',
     'tools/benchmark/race.py',
     'tools/benchmark/zoo.py',
     'tools/dataset_converters/',
