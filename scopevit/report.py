@@ -92,25 +92,15 @@ def csv_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 @dataclass(frozen=True)
 class Point:
-    """A mark of a scatter plot.
-
-    Attributes:
-        label: Text beside it.
-        x: Place along the horizontal axis.
-        y: Place along the vertical axis.
-        spread: Ends of its vertical error bar, if it has one.
-        accent: Whether it stands out.
-        hollow: Whether it is drawn as an outline.
-        panel: Title of the panel it is in.
-    """
+    """A mark of a scatter plot."""
 
     label: str
     x: float
     y: float
-    spread: tuple[float, float] | None = None
-    accent: bool = False
-    hollow: bool = False
-    panel: str = ''
+    spread: tuple[float, float] | None = None  # ends of its vertical error bar
+    accent: bool = False  # whether it stands out
+    hollow: bool = False  # whether it is drawn as an outline
+    panel: str = ''  # title of the panel it is in
 
 
 def scatter_plot(points: Sequence[Point], x_label: str, y_label: str) -> Figure:

@@ -31,38 +31,23 @@ LOWER_IS_BETTER = re.compile(r'loss|error|epe|nme|mae|rmse|pjpe', re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a log.
+    """A line of a log."""
 
-    Attributes:
-        step: Of training, iterations; of validation, iterations or epochs.
-        after: Iteration of the last training line before this one; 0 if there is none.
-        epoch: Of training by epochs.
-        validates: Whether it is of validation.
-        values: Numbers by name.
-    """
-
-    step: int
-    after: int
-    epoch: int | None
-    validates: bool
-    values: dict[str, float]
+    step: int  # of training, iterations; of validation, iterations or epochs
+    after: int  # iteration of the last training line before this one; 0 if there is none
+    epoch: int | None  # of training by epochs
+    validates: bool  # whether it is of validation
+    values: dict[str, float]  # by name
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training, resumed any number of times, has logged.
+    """What a training, resumed any number of times, has logged."""
 
-    Attributes:
-        label: Its name in the picture.
-        train: By name, values by iteration, in order.
-        val: The same of validation. A name that training logs too has `val/` before it.
-        epoch_length: Iterations an epoch; None where the log does not say.
-    """
-
-    label: str
-    train: dict[str, dict[int, float]]
-    val: dict[str, dict[int, float]]
-    epoch_length: float | None
+    label: str  # its name in the picture
+    train: dict[str, dict[int, float]]  # by name, values by iteration, in order
+    val: dict[str, dict[int, float]]  # a name that training logs too has `val/` before it
+    epoch_length: float | None  # iterations an epoch; None where the log does not say
 
     @property
     def iterations(self) -> int:

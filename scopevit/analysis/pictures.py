@@ -21,17 +21,12 @@ LONG_SIDE = 640
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """How the numbers of an image came from its pixels.
+    """How the numbers of an image came from its pixels."""
 
-    Attributes:
-        is_rgb: Order of the channels, where there are three.
-        normalizations: Pairs (mean, std) of shape (C, 1, 1), in the order they were applied.
-        annotated_as_loaded: Whether annotations are in the pixels of the file, not of the image.
-    """
-
-    is_rgb: bool
+    is_rgb: bool  # order of the channels, where there are three
+    # Pairs (mean, std) of shape (C, 1, 1), in the order they were applied.
     normalizations: tuple[tuple[Tensor, Tensor], ...]
-    annotated_as_loaded: bool
+    annotated_as_loaded: bool  # whether annotations are in the pixels of the file, not of the image
 
     def to_pixels(self, image: Tensor) -> np.ndarray:
         """Converts an image to what can be shown.

@@ -13,17 +13,11 @@ from scopevit.benchmark.networks import Network
 
 @dataclass(frozen=True)
 class Complexity:
-    """Parameters and multiply-adds of a network or of one of its modules, for one image.
+    """Parameters and multiply-adds of a network or of one of its modules, for one image."""
 
-    Attributes:
-        name: Dotted name of the module, '' for the whole network.
-        parameters: Number of parameters.
-        multiply_adds: Multiply-adds of convolutions, matrix products and attention.
-    """
-
-    name: str
+    name: str  # dotted name of the module, '' for the whole network
     parameters: int
-    multiply_adds: int
+    multiply_adds: int  # of convolutions, matrix products and attention
 
     @property
     def figures(self) -> tuple[str, str]:

@@ -40,23 +40,14 @@ def noise_images(shape: tuple[int, int, int], batch_size: int = 1) -> Tensor:
 
 @dataclass(frozen=True)
 class Network:
-    """A network to measure.
+    """A network to measure."""
 
-    Attributes:
-        name: Stem of the config, or timm's name.
-        source: Path of the config, or 'timm'.
-        task: 'classification', 'detection', 'segmentation' or 'pose'.
-        backbone: Type of the backbone, 'ScopeViT' for ours; timm's name for a model of timm.
-        shape: One input, (channels, height, width).
-        module: The network in eval mode, on the CPU, without pre- and post-processing: it takes
-            images (N, C, H, W).
-    """
-
-    name: str
-    source: str
-    task: str
-    backbone: str
-    shape: tuple[int, int, int]
+    name: str  # stem of the config, or timm's name
+    source: str  # path of the config, or 'timm'
+    task: str  # 'classification', 'detection', 'segmentation' or 'pose'
+    backbone: str  # its type, 'ScopeViT' for ours; timm's name for a model of timm
+    shape: tuple[int, int, int]  # one input, (channels, height, width)
+    # In eval mode, on the CPU, without pre- and post-processing: it takes images (N, C, H, W).
     module: nn.Module
 
     @property

@@ -17,21 +17,7 @@ from scopevit.errors import error_text
 
 @dataclass
 class Row:
-    """What was measured of a model.
-
-    Attributes:
-        name: Stem of its config, or timm's name.
-        source: Path of its config, or 'timm'.
-        task: 'classification', 'detection', 'segmentation' or 'pose'.
-        backbone: Type of its backbone.
-        shape: One input, (channels, height, width).
-        parameters: Number of parameters.
-        multiply_adds: Multiply-adds for one image.
-        memory_bytes: Peak memory of one image's forward pass, by device.
-        timings: Times by device and the batch size asked for; none on a device where it failed.
-        scores: Metrics, where `metrics.json` files have some.
-        error: Why nothing was measured, or not the speed.
-    """
+    """What was measured of a model; the first five are those of its `Network`."""
 
     name: str
     source: str
@@ -39,11 +25,13 @@ class Row:
     backbone: str = ''
     shape: tuple[int, ...] = ()
     parameters: int = 0
-    multiply_adds: int = 0
+    multiply_adds: int = 0  # for one image
+    # Peak memory of one image's forward pass, by device.
     memory_bytes: dict[str, int] = field(default_factory=dict)
+    # By device and the batch size asked for; none on a device where it failed.
     timings: dict[str, dict[int, Timing]] = field(default_factory=dict)
-    scores: list[Score] = field(default_factory=list)
-    error: str = ''
+    scores: list[Score] = field(default_factory=list)  # where `metrics.json` files have some
+    error: str = ''  # why nothing was measured, or not the speed
 
 
 def measure_rows(

@@ -19,38 +19,23 @@ TRUSTED_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """How to measure speed.
+    """How to measure speed."""
 
-    Attributes:
-        batch_sizes: Images a forward pass.
-        device: 'cpu' or 'cuda'.
-        compile: Whether to compile the networks with torch.compile.
-        channels_last: Whether weights and images are stored channels last.
-        amp: Whether to run in mixed precision: bfloat16 on the CPU, float16 on a GPU.
-        max_batch_seconds: A batch that would take longer is halved until it takes less.
-        visit_seconds: At each visit a network runs until it has used this time, at least once.
-    """
-
-    batch_sizes: tuple[int, ...] = (1, 8)
-    device: str = 'cpu'
-    compile: bool = False
-    channels_last: bool = False
-    amp: bool = False
-    max_batch_seconds: float = 4.0
-    visit_seconds: float = 0.5
+    batch_sizes: tuple[int, ...] = (1, 8)  # images a forward pass
+    device: str = 'cpu'  # or 'cuda'
+    compile: bool = False  # with torch.compile
+    channels_last: bool = False  # how weights and images are stored
+    amp: bool = False  # mixed precision: bfloat16 on the CPU, float16 on a GPU
+    max_batch_seconds: float = 4.0  # a batch that would take longer is halved until it takes less
+    visit_seconds: float = 0.5  # at each visit a network runs for this time, at least once
 
 
 @dataclass
 class Timing:
-    """Times of a network's forward passes at one batch size.
+    """Times of a network's forward passes at one batch size."""
 
-    Attributes:
-        batch_size: Images a forward pass, at most as many as asked for.
-        seconds: One number for each timed pass.
-    """
-
-    batch_size: int
-    seconds: list[float] = field(default_factory=list)
+    batch_size: int  # images a forward pass, at most as many as asked for
+    seconds: list[float] = field(default_factory=list)  # of each timed pass
 
     @property
     def quartiles(self) -> tuple[float, ...]:

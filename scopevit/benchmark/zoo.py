@@ -47,19 +47,12 @@ CUSTOM = 'the images of whoever uses it'
 
 @dataclass(frozen=True)
 class Recipe:
-    """A config and what was measured of its network.
-
-    Attributes:
-        path: Config file.
-        shape: One input, (channels, height, width).
-        complexity: Parameters and multiply-adds at that input.
-        scores: Metrics of its trained network; none where it was not trained.
-    """
+    """A config and what was measured of its network."""
 
     path: Path
-    shape: tuple[int, int, int]
-    complexity: Complexity
-    scores: tuple[Score, ...]
+    shape: tuple[int, int, int]  # one input, (channels, height, width)
+    complexity: Complexity  # at that input
+    scores: tuple[Score, ...]  # none where it was not trained
 
 
 def measure_recipes(
