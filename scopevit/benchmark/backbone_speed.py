@@ -132,7 +132,7 @@ def measure(name: str, candidates: Sequence[Candidate], device: str) -> Case:
         case.measurements[index].failed = error_text(error)
 
     turns = [*(time_pass(*candidate) for candidate in candidates), time_yardsticks(rates, device)]
-    take_turns(turns, failed, lambda line: log(f'{name}: {line}'), rounds=MIN_ROUNDS)
+    take_turns(name, turns, failed, rounds=MIN_ROUNDS)
     case.product_rate, case.copy_rate = map(statistics.median, zip(*rates))
     return case
 

@@ -193,7 +193,7 @@ class PlainStage(nn.Module):
         height, width = x.shape[-2:]
         x = to_tokens(x)
         for block in self.blocks:
-            for layer in block.values():
+            for layer in block.children():
                 x = layer(x, height, width)
         return self.norm(to_map(x, height, width))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from scopevit.benchmark.machine import available_devices, check_device, describe_machine
 from scopevit.benchmark.metrics import find_scores
 from scopevit.benchmark.networks import check_timm_name, find_recipes, from_name
-from scopevit.benchmark.pages import log, machine_table, make_folder, make_page
+from scopevit.benchmark.pages import machine_table, make_folder, make_page
 from scopevit.benchmark.published import Published, read_published
 from scopevit.benchmark.rows import Row, measure_rows
 from scopevit.benchmark.speed import SpeedOptions, measure_speed
@@ -84,7 +84,7 @@ def run_benchmark(
     kind = choose_plot(plot, speed, has_metric)
     folder = make_folder(out)
     deadline = begin + 60 * max_minutes if speed else None
-    rows = measure_rows(recipes, timm_names, size, options, deadline, log)
+    rows = measure_rows([*recipes, *timm_names], size, options, deadline)
     for row in rows:
         row.scores = found.get(row.name, []) if row.source != 'timm' else []
     report = write_results(folder, rows, entries, options, speed, kind)
@@ -153,7 +153,7 @@ def run_throughput(
     check_device(options.device)
     networks = [from_name(name, size) for name in dict.fromkeys(names)]
     deadline = time.perf_counter() + 60 * max_minutes
-    table = speed_table(networks, measure_speed(networks, options, deadline, log=log))
+    table = speed_table(networks, measure_speed(networks, options, deadline))
     return f'{table}\n{machine_table(describe_machine(options.device))}'
 
 
