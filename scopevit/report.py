@@ -43,14 +43,8 @@ def size_text(shape: Sequence[int]) -> str:
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], align: str = '') -> str:
     """Makes a table in GitHub's Markdown, its columns in line where it is read as text.
 
-    Args:
-        columns: Titles.
-        rows: Cells; a line break in one becomes `<br>`.
-        align: 'l' or 'r' for each column; by default the first is on the left, the others on the
-            right.
-
-    Returns:
-        The lines, each with its line break.
+    Columns are aligned by 'l' or 'r' for each; by default the first is on the left, the others on
+    the right. A line break in a cell becomes `<br>`.
     """
     align = align or 'l' + 'r' * (len(columns) - 1)
     table = [[escape(cell) for cell in row] for row in (columns, *rows)]
@@ -104,13 +98,7 @@ class Point:
 
 
 def scatter_plot(points: Sequence[Point], x_label: str, y_label: str) -> Figure:
-    """Draws points into panels side by side, with a logarithmic horizontal axis.
-
-    Args:
-        points: At least one point.
-        x_label: What the horizontal axes show.
-        y_label: What the vertical axes show.
-    """
+    """Draws one point or more into panels side by side, with a logarithmic horizontal axis."""
     order = list(dict.fromkeys(point.panel for point in points))
     columns = min(2, len(order))
     rows = -(-len(order) // columns)

@@ -75,12 +75,8 @@ def analyze(
 ) -> tuple[Path, str]:
     """Draws the curves of one or more runs, and puts them into words.
 
-    Args:
-        logs: Work dirs, the folders of single runs in them, or log files.
-        keys: What to draw; by default the loss and the validation metrics.
-        labels: A name for each run; by default its folder.
-        out: Picture, .png or .svg; by default `curves.png` beside the first log.
-        smooth: Over how many logged values of training to average.
+    The arguments are those of `tools/analysis_tools/analyze_logs.py`, whose help says what they
+    are. A log may be the folder of a single start, too; a run's label is its folder by default.
 
     Returns:
         The picture, and the summary of the runs.
@@ -176,9 +172,7 @@ def read_lines(path: Path) -> list[Line]:
 def read_run(path: str | Path, label: str) -> Run:
     """Reads the logs of a run and joins them: what a later start logged anew counts.
 
-    Args:
-        path: Work dir, folder of one start, or log file.
-        label: Name of the run.
+    The path is that of a work dir, of the folder of one start, or of a log file.
 
     Raises:
         InputError: If there is no log, nothing in it, or a damaged line.

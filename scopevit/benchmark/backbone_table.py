@@ -156,13 +156,7 @@ def peers_table(case: Case) -> str:
 def make_report(
     cases: Sequence[Case], profiles: dict[str, dict[str, dict[str, float]]], machine: dict[str, str]
 ) -> str:
-    """Returns the tables in Markdown.
-
-    Args:
-        cases: What was measured.
-        profiles: Seconds by case, form and group of operators.
-        machine: As `describe_machine` returns it.
-    """
+    """Returns the tables in Markdown; profiles are seconds by case, form and group of operators."""
     parts = []
     for case in cases:
         if case.name == PEERS:

@@ -37,31 +37,21 @@ DEFAULT_WORK_DIRS = 'work_dirs'
 
 def run_benchmark(
     configs: Sequence[str],
-    timm_names: Sequence[str] = (),
-    published: str | None = None,
-    work_dirs: str | None = None,
-    out: str = 'work_dirs/benchmark',
-    size: tuple[int, int] | None = None,
-    device: str | None = None,
-    max_batch_seconds: float = SpeedOptions.max_batch_seconds,
-    speed: bool = True,
-    max_minutes: float = 9.0,
-    plot: str | None = None,
+    timm_names: Sequence[str],
+    published: str | None,
+    work_dirs: str | None,
+    out: str,
+    size: tuple[int, int] | None,
+    device: str | None,
+    max_batch_seconds: float,
+    speed: bool,
+    max_minutes: float,
+    plot: str | None,
 ) -> str:
     """Writes `table.md`, which it returns, `table.csv`, `table.json`, `plot.svg` and `plot.png`.
 
-    Args:
-        configs: Config files, and folders of them.
-        timm_names: timm's names of models.
-        published: File of published results, whose configs are measured as well.
-        work_dirs: Folder of `metrics.json` files; by default `work_dirs`, if it is there.
-        out: Folder for the results.
-        size: Height and width in pixels; by default each model's own.
-        device: 'cpu' or 'cuda'; by default the CPU, and CUDA as well where there is a GPU.
-        max_batch_seconds: A batch that would take longer is halved until it takes less.
-        speed: Whether to measure speed.
-        max_minutes: No further round of speed begins that would end after this time.
-        plot: 'metric' or 'throughput'; by default the metric where there is one.
+    The arguments are those of `tools/benchmark/table.py`, whose help says what they are; the
+    configs of the published results are measured as well.
 
     Raises:
         InputError: If something given is wrong, before anything is measured; or afterwards, if some
@@ -136,16 +126,10 @@ def write_results(
 def run_throughput(
     names: Sequence[str], size: tuple[int, int] | None, options: SpeedOptions, max_minutes: float
 ) -> str:
-    """Times networks in turn.
+    """Times networks in turn, and returns the report in Markdown.
 
-    Args:
-        names: Config files, or timm's names of models.
-        size: Height and width in pixels; by default each model's own.
-        options: What to measure, and on which device.
-        max_minutes: Time for the rounds; there is one in any case.
-
-    Returns:
-        The report in Markdown.
+    The names are config files, or timm's; the size is height and width in pixels, by default each
+    model's own. There is one round in any case.
 
     Raises:
         InputError: If something given is wrong, or one of the networks does not run.
