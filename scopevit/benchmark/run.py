@@ -163,7 +163,7 @@ def make_report(
     devices: Sequence[str],
     machine: dict[str, str],
 ) -> str:
-    """Returns the report in Markdown; see `measured_columns` for batch sizes and devices."""
+    """Returns the report in Markdown; see `measured_figures` for batch sizes and devices."""
     listed = {entry.recipe for entry in published}
     others = [row for row in rows if Path(row.source).resolve() not in listed]
     parts = ['# Benchmark\n']

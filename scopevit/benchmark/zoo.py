@@ -80,10 +80,10 @@ def method(recipe: Recipe) -> str:
 
 
 def describe_zoo(root: Path, work_dirs: Path | None = None) -> dict[Path, str]:
-    """Makes the texts that hold measured numbers: READMEs, metafiles and model-index.yml, by file.
+    """Makes the texts of a repository that hold measured numbers, by file.
 
-    Metrics that the metafiles hold stay where the `metrics.json` files below `work_dirs` have no
-    newer ones.
+    They are READMEs, metafiles and model-index.yml. Metrics that the metafiles hold stay where the
+    `metrics.json` files below `work_dirs` have no newer ones.
     """
     found = find_scores(work_dirs) if work_dirs else {}
     # As they are read from a metafile another time, so that all texts agree.
