@@ -112,13 +112,11 @@ def write_results(
         y_label = f'images per second at batch {batch_sizes[-1]}'
     else:
         points, y_label = metric_points(rows, published), 'metric (%)'
-    paths = [folder / 'plot.svg', folder / 'plot.png']
-    if points:
-        figure = scatter_plot(points, 'multiply-adds (G)', y_label)
-        for path in paths:
+    figure = scatter_plot(points, 'multiply-adds (G)', y_label) if points else None
+    for path in (folder / 'plot.svg', folder / 'plot.png'):
+        if figure:
             write_figure(figure, path)
-    else:  # of an earlier run
-        for path in paths:
+        else:  # of an earlier run
             path.unlink(missing_ok=True)
     return report
 
