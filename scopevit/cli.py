@@ -124,12 +124,8 @@ def parse_arguments(
 def run_tool(tool: Callable[[list[str] | None], None], argv: list[str] | None = None) -> int:
     """Runs a tool; prints bad input as one line and everything else as Python does.
 
-    Args:
-        tool: Parses the arguments and does the work.
-        argv: Arguments; those of the process by default.
-
-    Returns:
-        Exit code of the process: 0, or 1 for bad input.
+    The arguments are by default those of the process, whose exit code is returned: 0, or 1 for bad
+    input.
     """
     try:
         tool(argv)

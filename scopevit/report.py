@@ -43,14 +43,8 @@ def size_text(shape: Sequence[int]) -> str:
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], align: str = '') -> str:
     """Makes a table in GitHub's Markdown, its columns in line where it is read as text.
 
-    Args:
-        columns: Titles.
-        rows: Cells; a line break in one becomes `<br>`.
-        align: 'l' or 'r' for each column; by default the first is on the left, the others on the
-            right.
-
-    Returns:
-        The lines, each with its line break.
+    Columns are aligned by 'l' or 'r' for each; by default the first is on the left, the others on
+    the right. A line break in a cell becomes `<br>`.
     """
     align = align or 'l' + 'r' * (len(columns) - 1)
     table = [[escape(cell) for cell in row] for row in (columns, *rows)]
@@ -92,35 +86,19 @@ def csv_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 @dataclass(frozen=True)
 class Point:
-    """A mark of a scatter plot.
-
-    Attributes:
-        label: Text beside it.
-        x: Place along the horizontal axis.
-        y: Place along the vertical axis.
-        spread: Ends of its vertical error bar, if it has one.
-        accent: Whether it stands out.
-        hollow: Whether it is drawn as an outline.
-        panel: Title of the panel it is in.
-    """
+    """A mark of a scatter plot."""
 
     label: str
     x: float
     y: float
-    spread: tuple[float, float] | None = None
-    accent: bool = False
-    hollow: bool = False
-    panel: str = ''
+    spread: tuple[float, float] | None = None  # ends of its vertical error bar
+    accent: bool = False  # whether it stands out
+    hollow: bool = False  # whether it is drawn as an outline
+    panel: str = ''  # title of the panel it is in
 
 
 def scatter_plot(points: Sequence[Point], x_label: str, y_label: str) -> Figure:
-    """Draws points into panels side by side, with a logarithmic horizontal axis.
-
-    Args:
-        points: At least one point.
-        x_label: What the horizontal axes show.
-        y_label: What the vertical axes show.
-    """
+    """Draws one point or more into panels side by side, with a logarithmic horizontal axis."""
     order = list(dict.fromkeys(point.panel for point in points))
     columns = min(2, len(order))
     rows = -(-len(order) // columns)

@@ -53,16 +53,8 @@ def browse(
 ) -> list[Path]:
     """Draws samples of a config's data set, one picture each, and a contact sheet of the first 16.
 
-    Args:
-        config: Config file.
-        split: 'train', 'val' or 'test'.
-        number: How many samples, chosen at random; all, where the data set has no more.
-        stages: 'transformed' as the data preprocessor hands it to the network, 'original' as
-            loaded, or 'both' side by side.
-        out_dir: Folder for the pictures; by default `browse` in the work dir.
-        show: Whether to show every picture in a window, too.
-        seed: Seed of the choice and the random transforms.
-        cfg_options: Values for the config by dotted key.
+    The arguments are those of `tools/analysis_tools/dataset_browse.py`, whose help says what they
+    are. Samples are chosen at random; all are drawn, where the data set has no more.
 
     Returns:
         The pictures, the contact sheet last.
@@ -74,8 +66,6 @@ def browse(
         raise InputError(f'--number must be at least 1, not {number}')
     if not 0 <= seed < 2**31:
         raise InputError(f'--seed must be from 0 to 2147483647, not {seed}')
-    if stages not in STAGES:
-        raise InputError(f'--stages must be one of {", ".join(STAGES)}, not {stages!r}')
     # matplotlib falls back to this one where it finds no screen.
     if show and plt.get_backend().lower() == 'agg':
         raise InputError('--show needs a screen; without it, the pictures are in --out-dir')

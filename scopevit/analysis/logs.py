@@ -31,38 +31,23 @@ LOWER_IS_BETTER = re.compile(r'loss|error|epe|nme|mae|rmse|pjpe', re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a log.
+    """A line of a log."""
 
-    Attributes:
-        step: Of training, iterations; of validation, iterations or epochs.
-        after: Iteration of the last training line before this one; 0 if there is none.
-        epoch: Of training by epochs.
-        validates: Whether it is of validation.
-        values: Numbers by name.
-    """
-
-    step: int
-    after: int
-    epoch: int | None
-    validates: bool
-    values: dict[str, float]
+    step: int  # of training, iterations; of validation, iterations or epochs
+    after: int  # iteration of the last training line before this one; 0 if there is none
+    epoch: int | None  # of training by epochs
+    validates: bool  # whether it is of validation
+    values: dict[str, float]  # by name
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training, resumed any number of times, has logged.
+    """What a training, resumed any number of times, has logged."""
 
-    Attributes:
-        label: Its name in the picture.
-        train: By name, values by iteration, in order.
-        val: The same of validation. A name that training logs too has `val/` before it.
-        epoch_length: Iterations an epoch; None where the log does not say.
-    """
-
-    label: str
-    train: dict[str, dict[int, float]]
-    val: dict[str, dict[int, float]]
-    epoch_length: float | None
+    label: str  # its name in the picture
+    train: dict[str, dict[int, float]]  # by name, values by iteration, in order
+    val: dict[str, dict[int, float]]  # a name that training logs too has `val/` before it
+    epoch_length: float | None  # iterations an epoch; None where the log does not say
 
     @property
     def iterations(self) -> int:
@@ -90,12 +75,8 @@ def analyze(
 ) -> tuple[Path, str]:
     """Draws the curves of one or more runs, and puts them into words.
 
-    Args:
-        logs: Work dirs, the folders of single runs in them, or log files.
-        keys: What to draw; by default the loss and the validation metrics.
-        labels: A name for each run; by default its folder.
-        out: Picture, .png or .svg; by default `curves.png` beside the first log.
-        smooth: Over how many logged values of training to average.
+    The arguments are those of `tools/analysis_tools/analyze_logs.py`, whose help says what they
+    are. A log may be the folder of a single start, too; a run's label is its folder by default.
 
     Returns:
         The picture, and the summary of the runs.
@@ -191,9 +172,7 @@ def read_lines(path: Path) -> list[Line]:
 def read_run(path: str | Path, label: str) -> Run:
     """Reads the logs of a run and joins them: what a later start logged anew counts.
 
-    Args:
-        path: Work dir, folder of one start, or log file.
-        label: Name of the run.
+    The path is that of a work dir, of the folder of one start, or of a log file.
 
     Raises:
         InputError: If there is no log, nothing in it, or a damaged line.

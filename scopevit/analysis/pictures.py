@@ -21,26 +21,17 @@ LONG_SIDE = 640
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """How the numbers of an image came from its pixels.
+    """How the numbers of an image came from its pixels."""
 
-    Attributes:
-        is_rgb: Order of the channels, where there are three.
-        normalizations: Pairs (mean, std) of shape (C, 1, 1), in the order they were applied.
-        annotated_as_loaded: Whether annotations are in the pixels of the file, not of the image.
-    """
-
-    is_rgb: bool
+    is_rgb: bool  # order of the channels, where there are three
+    # Pairs (mean, std) of shape (C, 1, 1), in the order they were applied.
     normalizations: tuple[tuple[Tensor, Tensor], ...]
-    annotated_as_loaded: bool
+    annotated_as_loaded: bool  # whether annotations are in the pixels of the file, not of the image
 
     def to_pixels(self, image: Tensor) -> np.ndarray:
-        """Converts an image to what can be shown.
+        """Converts an image, (C, H, W), to RGB, (H, W, 3) uint8.
 
-        Args:
-            image: Of shape (C, H, W). With other than three channels, the first is shown.
-
-        Returns:
-            RGB of shape (H, W, 3), uint8.
+        With other than three channels, the first is shown.
         """
         pixels = image.float()
         for mean, std in reversed(self.normalizations):
@@ -59,13 +50,7 @@ class ImageFormat:
 def draw(
     visualizer: Visualizer, image_format: ImageFormat, inputs: Tensor, data_samples: BaseDataElement
 ) -> np.ndarray:
-    """Draws an image with its annotations.
-
-    Args:
-        visualizer: The library's.
-        image_format: Of the image.
-        inputs: Image of shape (C, H, W).
-        data_samples: Its annotations; changed in place.
+    """Draws an image, (C, H, W), with its annotations, which it changes in place.
 
     Returns:
         RGB of shape (H', W', 3), uint8.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,7 @@ from scopevit.benchmark.forms import (
 )
 from scopevit.benchmark.machine import check_device, describe_machine
 from scopevit.benchmark.memory import peak_memory
-from scopevit.benchmark.networks import Network, from_config, noise_images
+from scopevit.benchmark.networks import Network, from_config
 from scopevit.benchmark.pages import log, make_folder
 from scopevit.benchmark.published import read_published
 from scopevit.benchmark.timing import Pass, synchronize, take_turns, visit
@@ -112,8 +112,6 @@ def default_forms(name: str) -> tuple[str, ...]:
 
 # Measuring ----------------------------------------------------------------------------------------
 
-
-Result = TypeVar('Result')
 Candidate = tuple[Measurement, Callable[[], Pass], Tensor]  # what builds the pass, and its images
 
 
@@ -132,7 +130,7 @@ def measure(name: str, candidates: Sequence[Candidate], device: str) -> Case:
         case.measurements[index].failed = error_text(error)
 
     turns = [*(time_pass(*candidate) for candidate in candidates), time_yardsticks(rates, device)]
-    take_turns(turns, failed, lambda line: log(f'{name}: {line}'), rounds=MIN_ROUNDS)
+    take_turns(name, turns, failed, rounds=MIN_ROUNDS)
     case.product_rate, case.copy_rate = map(statistics.median, zip(*rates))
     return case
 
@@ -189,11 +187,16 @@ def median_time(run: Callable[[], object]) -> float:
     return statistics.median(visit(run, VISIT_SECONDS, trusted=10 * VISIT_SECONDS))
 
 
+def eager_network(arch: str, size: tuple[int, int]) -> Network:
+    """Returns the backbone for images of (height, width)."""
+    eager = make_backbone('eager', arch)
+    return Network('ScopeViT', arch, 'classification', 'ScopeViT', (3, *size), eager)
+
+
 def backbone_case(name: str, forms: Sequence[str], arch: str, device: str) -> Case:
     """Measures the backbone in forms."""
     mode, size, batch_size = parse_case(name)
-    eager = make_backbone('eager', arch)
-    network = Network('ScopeViT', arch, 'classification', 'ScopeViT', (3, *size), eager)
+    network = eager_network(arch, size)
     images = network.make_input(batch_size)
     operations = OPERATIONS[mode] * batch_size * count_complexity(network)[0].multiply_adds
     candidates = [
@@ -237,7 +240,7 @@ def form_of_any(form: str) -> str:
     return '+'.join(part for part in form.split('+') if part not in own) or 'eager'
 
 
-def in_process(function: Callable[..., Result], *args: object) -> Result:
+def in_process(function: Callable, *args: object) -> Any:
     """Calls a function in a new process, whose allocator no other measurement has been at."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
         return pool.submit(function, *args).result()
@@ -246,7 +249,7 @@ def in_process(function: Callable[..., Result], *args: object) -> Result:
 def profile_case(name: str, arch: str, device: str) -> dict[str, dict[str, float]]:
     """Returns what `profile_operators` says of a case, by form."""
     mode, size, batch_size = parse_case(name)
-    images = noise_images((3, *size), batch_size)
+    images = eager_network(arch, size).make_input(batch_size)
     profiles = {}
     for form in ('plain', 'eager', 'deployed'):
         run = make_pass(make_backbone(form, arch), form, mode, device)
@@ -280,26 +283,20 @@ PAGE_BEGIN, PAGE_END = '<!-- measured -->\n', '<!-- end of measured -->'
 
 def run_backbone_speed(
     cases: Sequence[str],
-    forms: Sequence[str] = (),
-    arch: str = 'tiny',
-    device: str = 'cpu',
-    with_profile: bool = False,
-    published: str = 'tools/benchmark/published.yml',
-    out: str = 'work_dirs/backbone_speed',
-    page: str | None = None,
+    forms: Sequence[str],
+    arch: str,
+    device: str,
+    with_profile: bool,
+    published: str,
+    out: str,
+    page: str | None,
 ) -> str:
     """Measures cases, writes the tables and all numbers, and returns the tables in Markdown.
 
-    Args:
-        cases: Names: 'peers', or as `parse_case` reads them.
-        forms: Forms for every case; by default those of `default_forms`.
-        arch: Size of the backbone; the peers' case takes that of the published table.
-        device: 'cpu' or 'cuda'.
-        with_profile: Whether to add tables of the operators of `PROFILED_CASES`.
-        published: File of published results, whose configs are the peers.
-        out: Folder for `backbone_speed.md` and `.json`, written after each case.
-        page: Markdown file whose tables to replace in the end, see `page_with`; the numbers go
-            beside it, with the ending .json.
+    The arguments are those of `tools/benchmark/backbone_speed.py`, whose help says what they are.
+    The folder gets `backbone_speed.md` and `.json`, written after each case; the page gets the
+    tables in the end, and beside it a file of the numbers, with the ending .json. The peers' case
+    takes the size of the backbone in the published table.
 
     Raises:
         InputError: If something given is wrong, before anything is measured; or afterwards, if some

@@ -19,26 +19,17 @@ PEER_BATCH_SIZE = 8
 
 @dataclass
 class Measurement:
-    """What was measured of a network in a form.
-
-    Attributes:
-        network: Name of the network.
-        form: How it was run.
-        shape: Input of a pass, (images, channels, height, width).
-        operations: Of a pass, two for each multiply-add.
-        seconds: Median of a visit, one a round; the rounds of a case belong together.
-        peak_bytes: Peak memory of a pass beyond the network and its input, gradients included; None
-            where a compiler hides it.
-        failed: Why it was not measured, '' if it was.
-    """
+    """What was measured of a network in a form."""
 
     network: str
-    form: str
-    shape: tuple[int, ...]
-    operations: int
+    form: str  # how it was run
+    shape: tuple[int, ...]  # input of a pass, (images, channels, height, width)
+    operations: int  # of a pass, two for each multiply-add
+    # Median of a visit, one a round; the rounds of a case belong together.
     seconds: list[float] = field(default_factory=list)
+    # Of a pass beyond network and input, gradients included; None where a compiler hides it.
     peak_bytes: int | None = None
-    failed: str = ''
+    failed: str = ''  # why it was not measured
 
     @property
     def median(self) -> float:
@@ -165,13 +156,7 @@ def peers_table(case: Case) -> str:
 def make_report(
     cases: Sequence[Case], profiles: dict[str, dict[str, dict[str, float]]], machine: dict[str, str]
 ) -> str:
-    """Returns the tables in Markdown.
-
-    Args:
-        cases: What was measured.
-        profiles: Seconds by case, form and group of operators.
-        machine: As `describe_machine` returns it.
-    """
+    """Returns the tables in Markdown; profiles are seconds by case, form and group of operators."""
     parts = []
     for case in cases:
         if case.name == PEERS:

@@ -13,17 +13,11 @@ from scopevit.benchmark.networks import Network
 
 @dataclass(frozen=True)
 class Complexity:
-    """Parameters and multiply-adds of a network or of one of its modules, for one image.
+    """Parameters and multiply-adds of a network or of one of its modules, for one image."""
 
-    Attributes:
-        name: Dotted name of the module, '' for the whole network.
-        parameters: Number of parameters.
-        multiply_adds: Multiply-adds of convolutions, matrix products and attention.
-    """
-
-    name: str
+    name: str  # dotted name of the module, '' for the whole network
     parameters: int
-    multiply_adds: int
+    multiply_adds: int  # of convolutions, matrix products and attention
 
     @property
     def figures(self) -> tuple[str, str]:
@@ -49,12 +43,9 @@ def count_complexity(network: Network, depth: int = 0) -> list[Complexity]:
     activations and sums do not: counters that add 2 for each value of a batch norm and 5 for each
     of a layer norm (fvcore does) read 0.7 to 1.2 % more of ScopeViT.
 
-    Args:
-        network: Network; it stays as it is.
-        depth: How many levels of modules to return below the network.
-
     Returns:
-        The whole network, then its modules in their order, parents first.
+        The whole network, which stays as it is, then its modules of `depth` levels in their order,
+        parents first.
 
     Raises:
         InputError: If the network does not run on images of its shape.

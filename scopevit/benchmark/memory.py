@@ -76,14 +76,9 @@ def peak_memory(run: Callable[[], object], device: str) -> int:
 
 
 def measure_memory(network: Network, device: str = 'cpu') -> int:
-    """Measures the peak memory of one image's forward pass, beyond the network's own and the image.
+    """Measures the peak of one image's forward pass in bytes, beyond the network and the image.
 
-    Args:
-        network: Network.
-        device: 'cpu' or 'cuda'; the network moves there.
-
-    Returns:
-        Bytes.
+    The network moves to the device, 'cpu' or 'cuda'.
 
     Raises:
         InputError: If the network does not run on images of its shape.

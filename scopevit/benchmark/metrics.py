@@ -21,19 +21,12 @@ MAIN_METRICS = {
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of a recipe.
+    """A metric of a recipe."""
 
-    Attributes:
-        name: Short name of the metric.
-        mean: Mean over the runs, in per cent.
-        deviation: Their standard deviation, of two runs or more.
-        runs: Number of runs.
-    """
-
-    name: str
-    mean: float
-    deviation: float | None
-    runs: int
+    name: str  # a short one, of `MAIN_METRICS`
+    mean: float  # over the runs, in per cent
+    deviation: float | None  # the standard one, of two runs or more
+    runs: int  # how many
 
     @property
     def figures(self) -> str:

@@ -32,31 +32,16 @@ TRAINING_KEYS = {'train_cfg', 'init_cfg', 'pretrained', 'drop_path_rate', 'drop_
 BOX_SIZES = (32, 64, 128, 256, 512)
 
 
-def noise_images(shape: tuple[int, int, int], batch_size: int = 1) -> Tensor:
-    """Returns one image of noise, the same every time, `batch_size` times: (N, C, H, W)."""
-    image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    return image.repeat(batch_size, 1, 1, 1)
-
-
 @dataclass(frozen=True)
 class Network:
-    """A network to measure.
+    """A network to measure."""
 
-    Attributes:
-        name: Stem of the config, or timm's name.
-        source: Path of the config, or 'timm'.
-        task: 'classification', 'detection', 'segmentation' or 'pose'.
-        backbone: Type of the backbone, 'ScopeViT' for ours; timm's name for a model of timm.
-        shape: One input, (channels, height, width).
-        module: The network in eval mode, on the CPU, without pre- and post-processing: it takes
-            images (N, C, H, W).
-    """
-
-    name: str
-    source: str
-    task: str
-    backbone: str
-    shape: tuple[int, int, int]
+    name: str  # stem of the config, or timm's name
+    source: str  # path of the config, or 'timm'
+    task: str  # 'classification', 'detection', 'segmentation' or 'pose'
+    backbone: str  # its type, 'ScopeViT' for ours; timm's name for a model of timm
+    shape: tuple[int, int, int]  # one input, (channels, height, width)
+    # In eval mode, on the CPU, without pre- and post-processing: it takes images (N, C, H, W).
     module: nn.Module
 
     @property
@@ -66,7 +51,8 @@ class Network:
 
     def make_input(self, batch_size: int = 1, device: str = 'cpu') -> Tensor:
         """Returns one image of noise, the same every time, `batch_size` times: (N, C, H, W)."""
-        return noise_images(self.shape, batch_size).to(device)
+        image = torch.randn(self.shape, generator=torch.Generator().manual_seed(0))
+        return image.repeat(batch_size, 1, 1, 1).to(device)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -94,15 +80,12 @@ class TensorForward(nn.Module):
 
 
 class TwoStageForward(TensorForward):
-    """A two-stage detector with a fixed number of boxes instead of its proposals.
+    """A two-stage detector of mmdet with a fixed number of boxes instead of its proposals.
 
     The network of a two-stage detector depends on what it sees. What is measured here is what the
     field counts: backbone, neck and RPN head on the images, the box head on `test_cfg.rpn`'s
     `max_per_img` boxes an image and the mask head on those of `test_cfg.rcnn`. RoIAlign runs too,
-    on boxes spread over the image; decoding and NMS do not.
-
-    Args:
-        model: A `TwoStageDetector` of mmdet with a `StandardRoIHead`.
+    on boxes spread over the image; decoding and NMS do not. The `roi_head` is a `StandardRoIHead`.
     """
 
     def forward(self, images: Tensor) -> tuple:
@@ -122,12 +105,8 @@ class TwoStageForward(TensorForward):
 def spread_boxes(images: Tensor, count: int) -> Tensor:
     """Makes boxes of `BOX_SIZES` in turn, their centres on a grid, cut off at the border.
 
-    Args:
-        images: Images, (N, C, H, W).
-        count: Boxes an image.
-
     Returns:
-        Index of the image, left, top, right, bottom in pixels: (N * count, 5).
+        Index of the image, left, top, right, bottom in pixels, (N * count, 5) of (N, C, H, W).
     """
     batch, _, height, width = images.shape
     columns = max(1, round((count * width / height) ** 0.5))
@@ -152,20 +131,16 @@ def pool_boxes(extractor: Any, maps: tuple[Tensor, ...], boxes: Tensor) -> Tenso
 
 
 def from_config(path: str | Path, size: tuple[int, int] | None = None) -> Network:
-    """Builds the network of a config.
-
-    Args:
-        path: Config file.
-        size: Height and width in pixels; by default those of the recipe.
-
-    Raises:
-        InputError: If the config has errors, or does not tell the size.
-    """
+    """Builds the network of a config file; see `build_network`."""
     return build_network(load_config(path), size)
 
 
 def build_network(cfg: Config, size: tuple[int, int] | None = None) -> Network:
-    """Builds the network of a config that is read already; see `from_config`."""
+    """Builds the network of a config, for a height and width in pixels or those of the recipe.
+
+    Raises:
+        InputError: If the config has errors, or does not tell the size.
+    """
     find_library(cfg.get('default_scope'))
     if cfg.get('model') is None:
         raise InputError(f'{cfg.filename} has no model')
@@ -198,11 +173,7 @@ def tensor_forward(model: nn.Module, source: str) -> TensorForward:
 
 
 def from_timm(name: str, size: tuple[int, int] | None = None) -> Network:
-    """Builds a model of timm, with random weights.
-
-    Args:
-        name: timm's name of the model.
-        size: Height and width in pixels; by default the model's own.
+    """Builds a model of timm, with random weights, for a height and width or those of its own.
 
     Raises:
         InputError: If timm has no such model; the message names similar ones.
@@ -252,10 +223,8 @@ def untrained(value: object) -> object:
 def input_shape(cfg: Config, size: tuple[int, int] | None = None) -> tuple[int, int, int]:
     """Returns the channels, height and width of a recipe's input.
 
-    Args:
-        cfg: Config.
-        size: Height and width in pixels; by default those at which the recipe tests. For detection
-            they are those of a landscape image as large as the recipe's scale admits, padded.
+    Without a size, (height, width), they are those at which the recipe tests; for detection those
+    of a landscape image as large as the recipe's scale admits, padded.
 
     Raises:
         InputError: If the config does not tell the size.

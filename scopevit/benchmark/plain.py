@@ -176,22 +176,10 @@ class PlainLayer(nn.Module):
         return x + self.gamma2 * self.mlp(self.norm2(x))
 
 
-class PlainBlock(nn.Module):
-    """An MSSA layer and a GSDA layer; (B, N, C) to (B, N, C)."""
-
-    def __init__(self, mssa: PlainLayer, gsda: PlainLayer) -> None:
-        super().__init__()
-        self.mssa = mssa
-        self.gsda = gsda
-
-    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        return self.gsda(self.mssa(x, height, width), height, width)
-
-
 class PlainStage(nn.Module):
     """Patch embedding by strided convolutions, blocks, norm; (B, C', H', W') to (B, C, H, W)."""
 
-    def __init__(self, widths: list[int], blocks: list[PlainBlock]) -> None:
+    def __init__(self, widths: list[int], blocks: list[nn.ModuleDict]) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for in_dims, dims in pairwise(widths):
@@ -205,7 +193,8 @@ class PlainStage(nn.Module):
         height, width = x.shape[-2:]
         x = to_tokens(x)
         for block in self.blocks:
-            x = block(x, height, width)
+            for layer in block.children():
+                x = layer(x, height, width)
         return self.norm(to_map(x, height, width))
 
 
@@ -221,7 +210,8 @@ class PlainScopeViT(nn.Module):
             for _ in range(sizes['depths'][i]):
                 mssa = PlainMSSA(dims, heads, sizes['kv_strides'][i], sizes['head_splits'][i])
                 gsda = PlainGSDA(dims, heads, sizes['grid_size'])
-                blocks.append(PlainBlock(PlainLayer(mssa, dims), PlainLayer(gsda, dims)))
+                layers = dict(mssa=PlainLayer(mssa, dims), gsda=PlainLayer(gsda, dims))
+                blocks.append(nn.ModuleDict(layers))
             stem = [dims // 2] if i == 0 else []
             stages.append(PlainStage([in_dims, *stem, dims], blocks))
             in_dims = dims

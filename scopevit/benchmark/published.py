@@ -13,25 +13,15 @@ from scopevit.hub import find_config
 
 @dataclass(frozen=True)
 class Published:
-    """A row of the paper's table.
+    """A row of the paper's table."""
 
-    Attributes:
-        system: Name of the model there.
-        params: Parameters in millions.
-        gflops: Multiply-adds in G, as the field says GFLOPs.
-        resolution: Side of the image in pixels.
-        top1: Top-1 accuracy on ImageNet-1K, in per cent.
-        venue: Where it was published.
-        config: Name of the recipe that builds it, None where no installed library does.
-    """
-
-    system: str
-    params: int | float
-    gflops: int | float
-    resolution: int
-    top1: int | float
-    venue: str
-    config: str | None
+    system: str  # name of the model there
+    params: int | float  # in millions
+    gflops: int | float  # multiply-adds in G, as the field says GFLOPs
+    resolution: int  # side of the image in pixels
+    top1: int | float  # accuracy on ImageNet-1K, in per cent
+    venue: str  # where it was published
+    config: str | None  # name of the recipe that builds it, None where no installed library does
 
     @property
     def recipe(self) -> Path | None:

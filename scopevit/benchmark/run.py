@@ -8,7 +8,7 @@ from pathlib import Path
 from scopevit.benchmark.machine import available_devices, check_device, describe_machine
 from scopevit.benchmark.metrics import find_scores
 from scopevit.benchmark.networks import check_timm_name, find_recipes, from_name
-from scopevit.benchmark.pages import log, machine_table, make_folder, make_page
+from scopevit.benchmark.pages import machine_table, make_folder, make_page
 from scopevit.benchmark.published import Published, read_published
 from scopevit.benchmark.rows import Row, measure_rows
 from scopevit.benchmark.speed import SpeedOptions, measure_speed
@@ -37,31 +37,21 @@ DEFAULT_WORK_DIRS = 'work_dirs'
 
 def run_benchmark(
     configs: Sequence[str],
-    timm_names: Sequence[str] = (),
-    published: str | None = None,
-    work_dirs: str | None = None,
-    out: str = 'work_dirs/benchmark',
-    size: tuple[int, int] | None = None,
-    device: str | None = None,
-    max_batch_seconds: float = SpeedOptions.max_batch_seconds,
-    speed: bool = True,
-    max_minutes: float = 9.0,
-    plot: str | None = None,
+    timm_names: Sequence[str],
+    published: str | None,
+    work_dirs: str | None,
+    out: str,
+    size: tuple[int, int] | None,
+    device: str | None,
+    max_batch_seconds: float,
+    speed: bool,
+    max_minutes: float,
+    plot: str | None,
 ) -> str:
     """Writes `table.md`, which it returns, `table.csv`, `table.json`, `plot.svg` and `plot.png`.
 
-    Args:
-        configs: Config files, and folders of them.
-        timm_names: timm's names of models.
-        published: File of published results, whose configs are measured as well.
-        work_dirs: Folder of `metrics.json` files; by default `work_dirs`, if it is there.
-        out: Folder for the results.
-        size: Height and width in pixels; by default each model's own.
-        device: 'cpu' or 'cuda'; by default the CPU, and CUDA as well where there is a GPU.
-        max_batch_seconds: A batch that would take longer is halved until it takes less.
-        speed: Whether to measure speed.
-        max_minutes: No further round of speed begins that would end after this time.
-        plot: 'metric' or 'throughput'; by default the metric where there is one.
+    The arguments are those of `tools/benchmark/table.py`, whose help says what they are; the
+    configs of the published results are measured as well.
 
     Raises:
         InputError: If something given is wrong, before anything is measured; or afterwards, if some
@@ -84,7 +74,7 @@ def run_benchmark(
     kind = choose_plot(plot, speed, has_metric)
     folder = make_folder(out)
     deadline = begin + 60 * max_minutes if speed else None
-    rows = measure_rows(recipes, timm_names, size, options, deadline, log)
+    rows = measure_rows([*recipes, *timm_names], size, options, deadline)
     for row in rows:
         row.scores = found.get(row.name, []) if row.source != 'timm' else []
     report = write_results(folder, rows, entries, options, speed, kind)
@@ -122,13 +112,11 @@ def write_results(
         y_label = f'images per second at batch {batch_sizes[-1]}'
     else:
         points, y_label = metric_points(rows, published), 'metric (%)'
-    paths = [folder / 'plot.svg', folder / 'plot.png']
-    if points:
-        figure = scatter_plot(points, 'multiply-adds (G)', y_label)
-        for path in paths:
+    figure = scatter_plot(points, 'multiply-adds (G)', y_label) if points else None
+    for path in (folder / 'plot.svg', folder / 'plot.png'):
+        if figure:
             write_figure(figure, path)
-    else:  # of an earlier run
-        for path in paths:
+        else:  # of an earlier run
             path.unlink(missing_ok=True)
     return report
 
@@ -136,16 +124,10 @@ def write_results(
 def run_throughput(
     names: Sequence[str], size: tuple[int, int] | None, options: SpeedOptions, max_minutes: float
 ) -> str:
-    """Times networks in turn.
+    """Times networks in turn, and returns the report in Markdown.
 
-    Args:
-        names: Config files, or timm's names of models.
-        size: Height and width in pixels; by default each model's own.
-        options: What to measure, and on which device.
-        max_minutes: Time for the rounds; there is one in any case.
-
-    Returns:
-        The report in Markdown.
+    The names are config files, or timm's; the size is height and width in pixels, by default each
+    model's own. There is one round in any case.
 
     Raises:
         InputError: If something given is wrong, or one of the networks does not run.
@@ -153,7 +135,7 @@ def run_throughput(
     check_device(options.device)
     networks = [from_name(name, size) for name in dict.fromkeys(names)]
     deadline = time.perf_counter() + 60 * max_minutes
-    table = speed_table(networks, measure_speed(networks, options, deadline, log=log))
+    table = speed_table(networks, measure_speed(networks, options, deadline))
     return f'{table}\n{machine_table(describe_machine(options.device))}'
 
 
@@ -179,7 +161,7 @@ def make_report(
     devices: Sequence[str],
     machine: dict[str, str],
 ) -> str:
-    """Returns the report in Markdown; see `measured_columns` for batch sizes and devices."""
+    """Returns the report in Markdown; see `measured_figures` for batch sizes and devices."""
     listed = {entry.recipe for entry in published}
     others = [row for row in rows if Path(row.source).resolve() not in listed]
     parts = ['# Benchmark\n']

@@ -1,7 +1,6 @@
 """Latency and throughput of several networks, measured in turn."""
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,38 +18,23 @@ TRUSTED_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """How to measure speed.
+    """How to measure speed."""
 
-    Attributes:
-        batch_sizes: Images a forward pass.
-        device: 'cpu' or 'cuda'.
-        compile: Whether to compile the networks with torch.compile.
-        channels_last: Whether weights and images are stored channels last.
-        amp: Whether to run in mixed precision: bfloat16 on the CPU, float16 on a GPU.
-        max_batch_seconds: A batch that would take longer is halved until it takes less.
-        visit_seconds: At each visit a network runs until it has used this time, at least once.
-    """
-
-    batch_sizes: tuple[int, ...] = (1, 8)
-    device: str = 'cpu'
-    compile: bool = False
-    channels_last: bool = False
-    amp: bool = False
-    max_batch_seconds: float = 4.0
-    visit_seconds: float = 0.5
+    batch_sizes: tuple[int, ...] = (1, 8)  # images a forward pass
+    device: str = 'cpu'  # or 'cuda'
+    compile: bool = False  # with torch.compile
+    channels_last: bool = False  # how weights and images are stored
+    amp: bool = False  # mixed precision: bfloat16 on the CPU, float16 on a GPU
+    max_batch_seconds: float = 4.0  # a batch that would take longer is halved until it takes less
+    visit_seconds: float = 0.5  # at each visit a network runs for this time, at least once
 
 
 @dataclass
 class Timing:
-    """Times of a network's forward passes at one batch size.
+    """Times of a network's forward passes at one batch size."""
 
-    Attributes:
-        batch_size: Images a forward pass, at most as many as asked for.
-        seconds: One number for each timed pass.
-    """
-
-    batch_size: int
-    seconds: list[float] = field(default_factory=list)
+    batch_size: int  # images a forward pass, at most as many as asked for
+    seconds: list[float] = field(default_factory=list)  # of each timed pass
 
     @property
     def quartiles(self) -> tuple[float, ...]:
@@ -68,22 +52,18 @@ def measure_speed(
     options: SpeedOptions,
     deadline: float,
     estimates: Sequence[float] | None = None,
-    clock: Callable[[], float] = time.perf_counter,
-    log: Callable[[str], None] = print,
-    failed: Callable[[Network, Exception], None] | None = None,
+    failed: Callable[[int, Exception], None] | None = None,
 ) -> list[dict[int, Timing]]:
     """Times networks in rounds that visit every network and batch size; see `take_turns`.
 
     Args:
         networks: Networks; they move to the device.
         options: What to measure.
-        deadline: Time of the clock at which the rounds should have ended; there is one in any case.
+        deadline: When the rounds should have ended; there is one in any case.
         estimates: Seconds that a run of one image took before, if known. A shorter one than
             `TRUSTED_SECONDS` is not trusted, but measured again.
-        clock: Returns a time in seconds.
-        log: Takes a line about the progress, once a round.
-        failed: Takes a network that does not run, or does not compile, and why; the others go on.
-            Without it, the error is raised.
+        failed: Takes the index of a network that does not run, or does not compile, and why; the
+            others go on. Without it, the error is raised.
 
     Returns:
         Timings of each network by the batch size asked for, none of one that failed. Where several
@@ -98,22 +78,18 @@ def measure_speed(
         timings[index].clear()
         if failed is None:
             raise error
-        failed(networks[index], error)
+        failed(index, error)
 
     candidates = [
-        time_network(network, options, seconds, clock, by_size)
+        time_network(network, options, seconds, by_size)
         for network, seconds, by_size in zip(networks, estimates or itertools.repeat(0.0), timings)
     ]
-    take_turns(candidates, drop, lambda line: log(f'speed: {line}'), deadline=deadline, clock=clock)
+    take_turns('speed', candidates, drop, deadline=deadline)
     return timings
 
 
 def time_network(
-    network: Network,
-    options: SpeedOptions,
-    estimate: float,
-    clock: Callable[[], float],
-    timings: dict[int, Timing],
+    network: Network, options: SpeedOptions, estimate: float, timings: dict[int, Timing]
 ) -> Iterator[None]:
     """Chooses a network's batch sizes; then adds to `timings` at each turn; see `measure_speed`."""
     amp = {'cpu': torch.bfloat16, 'cuda': torch.float16}[options.device] if options.amp else None
@@ -125,7 +101,7 @@ def time_network(
     def repeat(batch_size: int, at_least: float) -> list[float]:
         one = partial(run, images(batch_size))
         with network.explained():
-            return visit(one, at_least, trusted=at_least, clock=clock)
+            return visit(one, at_least, trusted=at_least)
 
     if options.device == 'cuda':
         repeat(1, 0.0)  # the first run starts up CUDA and loads the kernels

@@ -30,39 +30,32 @@ def throughput_text(timing: Timing, batch_size: int) -> str:
     return spread(timing.images_per_second) + mark
 
 
-def measured_columns(batch_sizes: Sequence[int], devices: Sequence[str]) -> list[str]:
-    """Returns the titles of `measured_cells`.
+def measured_figures(
+    row: Row | None, batch_sizes: Sequence[int], devices: Sequence[str]
+) -> dict[str, str]:
+    """Returns what was measured of a model by the titles of the columns, '' where nothing was.
 
     Args:
+        row: The model; None where no installed library has it.
         batch_sizes: That of the latency, ..., that of the throughput; empty where the speed was
             left out.
         devices: Where memory and speed were measured.
     """
-    columns = ['peak memory (MiB)']
-    if batch_sizes:
-        columns.append(f'latency of batch {batch_sizes[0]} (ms)')
-        columns.append(f'images/s at batch {batch_sizes[-1]}')
-    if len(devices) > 1:
-        columns = [f'{device.upper()}: {column}' for device in devices for column in columns]
-    return ['parameters (M)', 'multiply-adds (G)', *columns]
-
-
-def measured_cells(
-    row: Row | None, batch_sizes: Sequence[int], devices: Sequence[str]
-) -> list[str]:
-    """Returns what was measured of a model as the cells of `measured_columns`."""
-    if row is None or not row.shape:
-        return [''] * len(measured_columns(batch_sizes, devices))
-    cells = [f'{row.parameters / 1e6:.2f}', f'{row.multiply_adds / 1e9:.2f}']
+    row = row or Row('', '')
+    figures = {
+        'parameters (M)': f'{row.parameters / 1e6:.2f}',
+        'multiply-adds (G)': f'{row.multiply_adds / 1e9:.2f}',
+    }
     for device in devices:
-        cells.append(number(row.memory_bytes[device] / 2**20))
-        timings = row.timings.get(device)
-        if batch_sizes and timings:
-            first, last = batch_sizes[0], batch_sizes[-1]
-            cells += [latency_text(timings[first]), throughput_text(timings[last], last)]
-        elif batch_sizes:
-            cells += ['see below'] * 2
-    return cells
+        prefix = f'{device.upper()}: ' if len(devices) > 1 else ''
+        figures[f'{prefix}peak memory (MiB)'] = number(row.memory_bytes.get(device, 0) / 2**20)
+        if batch_sizes:
+            first, last, timings = batch_sizes[0], batch_sizes[-1], row.timings.get(device)
+            latency = latency_text(timings[first]) if timings else 'see below'
+            throughput = throughput_text(timings[last], last) if timings else 'see below'
+            figures[f'{prefix}latency of batch {first} (ms)'] = latency
+            figures[f'{prefix}images/s at batch {last}'] = throughput
+    return figures if row.shape else dict.fromkeys(figures, '')
 
 
 def result_text(row: Row) -> str:
@@ -75,14 +68,14 @@ def result_text(row: Row) -> str:
 
 
 def rows_table(rows: Sequence[Row], batch_sizes: Sequence[int], devices: Sequence[str]) -> str:
-    """Returns the Markdown table of the models that were measured; see `measured_columns`."""
-    measured = measured_columns(batch_sizes, devices)
+    """Returns the Markdown table of the models that were measured; see `measured_figures`."""
+    titles = list(measured_figures(None, batch_sizes, devices))
     cells = []
     for row in rows:
-        figures = measured_cells(row, batch_sizes, devices)
-        cells.append([row.name, row.task, size_text(row.shape[1:]), *figures, result_text(row)])
-    columns = ['model', 'task', 'input', *measured, 'metric (%)']
-    return markdown_table(columns, cells, align=f'lll{"r" * len(measured)}l')
+        measured = measured_figures(row, batch_sizes, devices).values()
+        cells.append([row.name, row.task, size_text(row.shape[1:]), *measured, result_text(row)])
+    columns = ['model', 'task', 'input', *titles, 'metric (%)']
+    return markdown_table(columns, cells, align=f'lll{"r" * len(titles)}l')
 
 
 def published_table(
@@ -93,13 +86,13 @@ def published_table(
 ) -> str:
     """Returns the Markdown table of published results beside what was measured of their recipes."""
     by_recipe = {Path(row.source).resolve(): row for row in rows}
-    titles = measured_columns(batch_sizes, devices)
+    titles = list(measured_figures(None, batch_sizes, devices))
     cells = []
     for entry in published:
         row = by_recipe[entry.recipe] if entry.recipe else None
         size = f'{entry.resolution}×{entry.resolution}'
         figures = [f'{value:.1f}' for value in (entry.params, entry.gflops, entry.top1)]
-        measured = measured_cells(row, batch_sizes, devices)
+        measured = measured_figures(row, batch_sizes, devices).values()
         result = result_text(row).removeprefix('top-1 ') if row else 'no library has it'
         own_size = size_text(row.shape[1:]) if row else ''
         cells.append([entry.system, entry.venue, size, *figures, own_size, *measured, result])

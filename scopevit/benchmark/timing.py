@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scopevit.benchmark.memory import tensors_of
+from scopevit.benchmark.pages import log
 
 # torch takes networks of one class for one function: past its limit of 8 such compilations (this
 # one is ours) they would run without being compiled.
@@ -82,52 +83,45 @@ def quartiles(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(statistics.quantiles(values, n=4, method='inclusive'))
 
 
-def visit(
-    run: Callable[[], object],
-    at_least: float,
-    trusted: float,
-    clock: Callable[[], float] = time.perf_counter,
-) -> list[float]:
+def visit(run: Callable[[], object], at_least: float, trusted: float) -> list[float]:
     """Times a run again until some seconds have passed, and returns those of each run.
 
     The first run finds the data of others in the caches. It counts if it takes `trusted` seconds or
     more, of which that is a small part.
     """
-    first = timed(run, clock)
+    first = timed(run)
     seconds = [first] if first >= trusted else []
     while not seconds or sum(seconds) < at_least:
-        seconds.append(timed(run, clock))
+        seconds.append(timed(run))
     return seconds
 
 
-def timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
+def timed(run: Callable[[], object]) -> float:
     """Returns the seconds that a run takes."""
-    begin = clock()
+    begin = time.perf_counter()
     run()
-    return clock() - begin
+    return time.perf_counter() - begin
 
 
 def take_turns(
+    name: str,
     candidates: Iterable[Iterator[None]],
     failed: Callable[[int, Exception], None],
-    log: Callable[[str], None],
     rounds: int = 1,
     deadline: float = -math.inf,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Advances candidates once, to prepare them, and then in rounds that visit each of them.
 
     So what disturbs the machine for a while hits all of them alike.
 
     Args:
+        name: What the lines about the progress begin with.
         candidates: Generators that never end.
         failed: Takes the index of a candidate that raised an error, and the error. The others go on
             unless this raises.
-        log: Takes a line about the progress, once a round.
         rounds: As many there are in any case; another one while the time left is at least that of
             the last round.
-        deadline: Time of the clock at which the rounds should have ended.
-        clock: Returns a time in seconds.
+        deadline: Time of `time.perf_counter` at which the rounds should have ended.
     """
     running = dict(enumerate(candidates))
 
@@ -141,11 +135,11 @@ def take_turns(
                 failed(index, error)
 
     advance()
-    begin = round_begin = clock()
+    begin = round_begin = time.perf_counter()
     done, seconds = 0, 0.0
     while running and (done < rounds or round_begin + seconds <= deadline):
         advance()
         done += 1
-        seconds = clock() - round_begin
+        seconds = time.perf_counter() - round_begin
         round_begin += seconds
-        log(f'round {done} took {seconds:.0f} s, {round_begin - begin:.0f} s in all')
+        log(f'{name}: round {done} took {seconds:.0f} s, {round_begin - begin:.0f} s in all')

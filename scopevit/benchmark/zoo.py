@@ -47,19 +47,12 @@ CUSTOM = 'the images of whoever uses it'
 
 @dataclass(frozen=True)
 class Recipe:
-    """A config and what was measured of its network.
-
-    Attributes:
-        path: Config file.
-        shape: One input, (channels, height, width).
-        complexity: Parameters and multiply-adds at that input.
-        scores: Metrics of its trained network; none where it was not trained.
-    """
+    """A config and what was measured of its network."""
 
     path: Path
-    shape: tuple[int, int, int]
-    complexity: Complexity
-    scores: tuple[Score, ...]
+    shape: tuple[int, int, int]  # one input, (channels, height, width)
+    complexity: Complexity  # at that input
+    scores: tuple[Score, ...]  # none where it was not trained
 
 
 def measure_recipes(
@@ -87,15 +80,10 @@ def method(recipe: Recipe) -> str:
 
 
 def describe_zoo(root: Path, work_dirs: Path | None = None) -> dict[Path, str]:
-    """Makes the texts that hold measured numbers: READMEs, metafiles and model-index.yml.
+    """Makes the texts of a repository that hold measured numbers, by file.
 
-    Args:
-        root: Repository.
-        work_dirs: Folder of `metrics.json` files; metrics that the metafiles hold stay where it has
-            no newer ones.
-
-    Returns:
-        Contents by file.
+    They are READMEs, metafiles and model-index.yml. Metrics that the metafiles hold stay where the
+    `metrics.json` files below `work_dirs` have no newer ones.
     """
     found = find_scores(work_dirs) if work_dirs else {}
     # As they are read from a metafile another time, so that all texts agree.

@@ -1,6 +1,7 @@
 """The order and the arithmetic of timing, with a clock of its own."""
 
 import functools
+import time
 
 import pytest
 import torch
@@ -21,6 +22,13 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(time, 'perf_counter', clock)
+    return clock
 
 
 class Slow(nn.Module):
@@ -47,63 +55,51 @@ def options(**changes):
     return SpeedOptions(**dict(dict(batch_sizes=(1, 8), visit_seconds=0.0), **changes))
 
 
-def test_rounds_go_over_all_networks_and_batch_sizes():
-    clock, lines = Clock(), []
+def test_rounds_go_over_all_networks_and_batch_sizes(clock, capsys):
     pair = networks(clock, a=0.25, b=0.5)
-    timings = measure_speed(pair, options(), deadline=18.0, clock=clock, log=lines.append)
+    timings = measure_speed(pair, options(), deadline=18.0)
     one_round = [('a', 1), ('a', 8), ('b', 1), ('b', 8)]
     # To know them: 0.75 s. A round: 0.25 + 2 + 0.5 + 4 = 6.75 s; the third would end at 21 s.
     assert clock.runs == [('a', 1), ('b', 1), *one_round, *one_round]
     assert [timing[8].seconds for timing in timings] == [[2.0, 2.0], [4.0, 4.0]]
     assert [timing[1].seconds for timing in timings] == [[0.25, 0.25], [0.5, 0.5]]
-    assert lines == [
+    assert capsys.readouterr().err.splitlines() == [
         'speed: round 1 took 7 s, 7 s in all',
         'speed: round 2 took 7 s, 14 s in all',
     ]
 
 
-def test_one_round_at_least():
-    clock = Clock()
-    measure_speed(networks(clock, a=1.0), options(), -5.0, clock=clock, log=lambda line: None)
+def test_one_round_at_least(clock):
+    measure_speed(networks(clock, a=1.0), options(), -5.0)
     # 8 images would take 8 s, 4 take the 4 s that are allowed
     assert clock.runs == [('a', 1), ('a', 1), ('a', 4)]
 
 
-def test_batch_is_halved_until_it_is_short_enough():
-    clock = Clock()
-    by_size = measure_speed(
-        networks(clock, a=1.5, b=9.0), options(), -5.0, clock=clock, log=lambda line: None
-    )
+def test_batch_is_halved_until_it_is_short_enough(clock):
+    by_size = measure_speed(networks(clock, a=1.5, b=9.0), options(), -5.0)
     assert by_size[0][8].batch_size == 2
     assert by_size[1][8] is by_size[1][1]
     assert clock.runs == [('a', 1), ('b', 1), ('a', 1), ('a', 2), ('b', 1)]
 
 
-def test_long_estimates_are_trusted_and_short_ones_measured_again():
-    clock = Clock()
+def test_long_estimates_are_trusted_and_short_ones_measured_again(clock):
     pair = networks(clock, a=2.0, b=0.25)
-    measure_speed(pair, options(), -5.0, [2.0, 0.9], clock=clock, log=lambda line: None)
+    measure_speed(pair, options(), -5.0, [2.0, 0.9])
     assert clock.runs == [('b', 1), ('a', 1), ('a', 2), ('b', 1), ('b', 8)]
 
 
-def test_a_visit_warms_up_and_repeats_what_is_short():
-    clock = Clock()
-    timings = measure_speed(
-        networks(clock, a=0.25),
-        options(batch_sizes=(1,), visit_seconds=1.0),
-        -5.0,
-        clock=clock,
-        log=lambda line: None,
-    )
+def test_a_visit_warms_up_and_repeats_what_is_short(clock):
+    chosen = options(batch_sizes=(1,), visit_seconds=1.0)
+    timings = measure_speed(networks(clock, a=0.25), chosen, -5.0)
     assert len(clock.runs) == 1 + 1 + 4
     assert timings[0][1].seconds == [0.25] * 4
 
 
-def test_a_visit_counts_its_first_run_only_if_it_is_long():
+def test_a_visit_counts_its_first_run_only_if_it_is_long(monkeypatch):
     times = iter([0, 9, 10, 10.1, 20, 20.4, 30, 30.2])
-    clock = functools.partial(next, times)
-    assert visit(lambda: None, 0.5, trusted=5.0, clock=clock) == [9]
-    assert visit(lambda: None, 0.5, trusted=5.0, clock=clock) == pytest.approx([0.4, 0.2])
+    monkeypatch.setattr(time, 'perf_counter', functools.partial(next, times))
+    assert visit(lambda: None, 0.5, trusted=5.0) == [9]
+    assert visit(lambda: None, 0.5, trusted=5.0) == pytest.approx([0.4, 0.2])
     assert next(times, None) is None
 
 
@@ -120,28 +116,27 @@ class Breaks(nn.Module):
 
 
 @pytest.mark.parametrize('too_many', [1, 8])
-def test_a_network_that_fails_leaves_the_others(too_many):
-    clock, failures = Clock(), []
+def test_a_network_that_fails_leaves_the_others(too_many, clock):
+    failures = []
     good = networks(clock, a=0.25)
     pair = [Network('bad', 'here', 'classification', 'b', (3, 2, 2), Breaks(too_many)), *good]
     timings = measure_speed(
-        pair, options(), 3.0, clock=clock, log=lambda line: None,
-        failed=lambda network, error: failures.append((network.name, str(error))),
+        pair, options(), 3.0,
+        failed=lambda index, error: failures.append((index, str(error))),
     )  # fmt: skip
     reason = 'bad does not run on images of 2x2: RuntimeError: out of memory'
-    assert failures == [('bad', reason)]
+    assert failures == [(0, reason)]
     assert timings[0] == {}
     assert [timing.seconds for timing in timings[1].values()] == [[0.25], [2.0]]
     with pytest.raises(InputError, match=reason):
-        measure_speed(pair, options(), 3.0, clock=clock, log=lambda line: None)
+        measure_speed(pair, options(), 3.0)
 
 
-def test_there_is_no_round_without_networks():
-    lines = []
+def test_there_is_no_round_without_networks(capsys):
     network = Network('bad', 'here', 'classification', 'b', (3, 2, 2), Breaks(1))
-    failed = lambda network, error: None  # noqa: E731
-    assert measure_speed([network], options(), 1e9, log=lines.append, failed=failed) == [{}]
-    assert lines == []
+    failed = lambda index, error: None  # noqa: E731
+    assert measure_speed([network], options(), 1e9, failed=failed) == [{}]
+    assert capsys.readouterr().err == ''
 
 
 class Convolution(nn.Conv2d):
@@ -162,7 +157,7 @@ def test_compiles_each_network_for_each_batch_size(monkeypatch):
         Network(str(width), 'here', 'classification', 'n', (3, 4, 4), Convolution(3, width, 1))
         for width in range(1, 7)
     ]
-    measure_speed(several, options(compile=True), -5.0, log=lambda line: None)
+    measure_speed(several, options(compile=True), -5.0)
     # More than the 8 that torch compiles of one function by default, and none for any batch size.
     assert graphs == [['1'], ['8']] * 6
 
@@ -187,5 +182,5 @@ def test_mixed_precision_and_channels_last_reach_the_network():
     network = Network('n', 'here', 'classification', 'n', (3, 4, 4), Looks())
     for amp, channels_last in ((False, False), (True, True)):
         chosen = options(batch_sizes=(1,), amp=amp, channels_last=channels_last)
-        measure_speed([network], chosen, 0.0, log=lambda line: None)
+        measure_speed([network], chosen, 0.0)
     assert set(seen) == {(False, False), (True, True)}

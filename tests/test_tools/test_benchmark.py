@@ -107,7 +107,7 @@ def test_two_devices_share_the_time(load_main, tmp_path, monkeypatch):
     """The GPU is made up: its numbers are fixed, the way to the table is the tool's."""
     asked = []
 
-    def speed(networks, options, deadline, estimates, log, failed):
+    def speed(networks, options, deadline, estimates, failed):
         asked.append((options.device, deadline))
         seconds = {'cpu': 0.5, 'cuda': 0.01}[options.device]
         return [{size: Timing(size, [seconds]) for size in (1, 8)} for _ in networks]
