@@ -38,13 +38,8 @@ class StandInFinder(MetaPathFinder):
         if fullname != self.fullname:
             return None
         record(self.path.stem)
-        if self.path.is_dir():
-            return importlib.util.spec_from_file_location(
-                fullname,
-                self.path / '__init__.py',
-                submodule_search_locations=[str(self.path)],
-            )
-        return importlib.util.spec_from_file_location(fullname, self.path)
+        file = self.path / '__init__.py' if self.path.is_dir() else self.path
+        return importlib.util.spec_from_file_location(fullname, file)
 
 
 def is_offered(fullname: str) -> bool:
@@ -60,10 +55,5 @@ def offer(fullname: str, path: Path, first: bool = False) -> None:
         path: The file or the package folder that stands in.
         first: Ask before everybody else. Only for a module that is there and does not import.
     """
-    if is_offered(fullname):
-        return
-    finder = StandInFinder(fullname, path)
-    if first:
-        sys.meta_path.insert(0, finder)
-    else:
-        sys.meta_path.append(finder)
+    if not is_offered(fullname):
+        sys.meta_path.insert(0 if first else len(sys.meta_path), StandInFinder(fullname, path))

@@ -50,9 +50,7 @@ def get_compiler_version() -> str:
     return 'none (operators of torchvision)'
 
 
-def get_compiling_cuda_version() -> str:
-    """Shown by the environment report of mmcv."""
-    return 'none (operators of torchvision)'
+get_compiling_cuda_version = get_compiler_version
 
 
 # Boxes: NMS and its relatives -----------------------------------------------------------------
@@ -132,14 +130,6 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 # RoIAlign -------------------------------------------------------------------------------------
 
 
-def _require_average(pool_mode: int) -> None:
-    if pool_mode != 1:
-        raise NotImplementedError(
-            "RoIAlign with pool_mode='max' needs the compiled mmcv: torchvision only averages. "
-            "Use pool_mode='avg' or install mmcv built for this torch."
-        )
-
-
 def roi_align_forward(
     input: Tensor,
     rois: Tensor,
@@ -154,7 +144,11 @@ def roi_align_forward(
     aligned: bool,
 ) -> None:
     """Fills `output` (R, C, h, w) from `input` (N, C, H, W) and `rois` (R, 5)."""
-    _require_average(pool_mode)
+    if pool_mode != 1:
+        raise NotImplementedError(
+            "RoIAlign with pool_mode='max' needs the compiled mmcv: torchvision only averages. "
+            "Use pool_mode='avg' or install mmcv built for this torch."
+        )
     features = _upcast(input)
     output.copy_(
         _torchvision().roi_align(
@@ -183,7 +177,6 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Fills `grad_input` (N, C, H, W) from `grad_output` (R, C, h, w)."""
-    _require_average(pool_mode)
     grad = _upcast(grad_output)
     grad_input.copy_(
         _torchvision()._roi_align_backward(
