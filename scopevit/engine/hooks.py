@@ -33,13 +33,13 @@ class CarefulCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Finds the checkpoints that this one names beside it; forgets them for a new folder."""
-        if not runner._resume:
+        if not runner.cfg.get('resume'):
             return
         folder = runner.work_dir
         if self.out_dir not in (None, folder):  # as mmengine does
             folder = os.path.join(self.out_dir, os.path.basename(folder.rstrip(os.sep)))
         # For a URL, this is no folder that is there.
-        stays = Path(runner._load_from).parent.resolve() == Path(folder).resolve()
+        stays = Path(runner.cfg.load_from).parent.resolve() == Path(folder).resolve()
         hub = checkpoint['message_hub']
         info = hub['runtime_info']
         for key in [key for key in info if key == 'keep_ckpt_ids' or is_path_of_best(key)]:

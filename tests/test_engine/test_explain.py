@@ -2,7 +2,7 @@
 
 import pytest
 
-from scopevit.engine import cli
+from scopevit import cli
 from scopevit.engine.explain import input_errors
 from scopevit.errors import InputError
 
