@@ -64,11 +64,7 @@ def get_model(name: str, pretrained: str | Path | None = None) -> nn.Module:
 
 
 def find_config(name: str) -> Path:
-    """Returns the file of a config.
-
-    Raises:
-        InputError: As `get_config`.
-    """
+    """Returns the file of a config, see `get_config`."""
     paths = [path.relative_to(CONFIGS) for path in config_files()]
     wanted = name.removesuffix('.py')
     found = [path for path in paths if wanted in (path.stem, path.with_suffix('').as_posix())]

@@ -40,9 +40,7 @@ class _AfterImportFinder(MetaPathFinder):
 def after_import(fullname: str, function: Callable[[ModuleType], None]) -> None:
     """Calls a function with a module now, if it was imported, or else when it is.
 
-    Args:
-        fullname: The full name of the module. A second function for it is ignored.
-        function: Gets the module.
+    A second function for the same module is ignored.
     """
     for finder in sys.meta_path:
         if isinstance(finder, _AfterImportFinder) and finder.fullname == fullname:

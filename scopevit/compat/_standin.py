@@ -19,13 +19,10 @@ STANDINS = Path(__file__).parent / 'standins'
 
 
 class StandInFinder(MetaPathFinder):
-    """Finds one module (or package) by its full name.
+    """Finds one module (or package) by the name that a library imports, e.g. `mmcv._ext`.
 
-    Args:
-        fullname: The name the library imports, e.g. 'mmcv._ext'.
-        path: A file, or a folder with an `__init__.py` for a package, of the name of its shim,
-            which acts when the module is found. The submodules of a package are found by Python
-            itself.
+    `path` is a file, or for a package a folder with an `__init__.py`, of the name of its shim, that
+    acts when the module is found. Python finds the submodules of a package itself.
     """
 
     def __init__(self, fullname: str, path: Path) -> None:
@@ -48,12 +45,9 @@ def is_offered(fullname: str) -> bool:
 
 
 def offer(fullname: str, path: Path, first: bool = False) -> None:
-    """Adds the finder of one stand-in, once.
+    """Adds the finder of one stand-in, once, at the end.
 
-    Args:
-        fullname: The name the library imports.
-        path: The file or the package folder that stands in.
-        first: Ask before everybody else. Only for a module that is there and does not import.
+    `first` asks it before everybody else: only for a module that is there and does not import.
     """
     if not is_offered(fullname):
         sys.meta_path.insert(0 if first else len(sys.meta_path), StandInFinder(fullname, path))

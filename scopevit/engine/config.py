@@ -161,16 +161,12 @@ def enable_tta(cfg: Config, library: Library) -> None:
             f'--tta: {library.name} has no model for it, and {cfg.filename} no tta_model; '
             'heads with model.test_cfg.flip_test=True flip images by themselves'
         )
-    if type_name(tta_model) == 'DetTTAModel' and predicts_masks(cfg.model):
+    with_masks = any(part.get('mask_head') for part in (cfg.model, cfg.model.get('roi_head') or {}))
+    if type_name(tta_model) == 'DetTTAModel' and with_masks:
         raise InputError(f'--tta: DetTTAModel averages boxes only, {cfg.filename} has a mask head')
     for leaf in leaf_configs(cfg.test_dataloader.dataset):
         leaf['pipeline'] = cfg.get('tta_pipeline') or flip_pipeline(leaf.get('pipeline') or [])
     cfg.model = dict(tta_model, module=cfg.model)
-
-
-def predicts_masks(model: dict[str, Any]) -> bool:
-    """Whether a detector of mmdet has a mask head."""
-    return any(part.get('mask_head') for part in (model, model.get('roi_head') or {}))
 
 
 def flip_pipeline(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:

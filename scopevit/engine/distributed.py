@@ -36,11 +36,8 @@ GLOO_SECONDS = 0.1
 class CPUDistributedDataParallel(MMDistributedDataParallel):
     """MMDistributedDataParallel for a model on the CPU.
 
-    Args:
-        module: The model. Its SyncBN layers become BN layers, for want of a CPU version of them:
-            each process then normalises by its own batch.
-        device_ids: The Runner passes the local rank here; not used.
-        **kwargs: Those of MMDistributedDataParallel.
+    SyncBN layers become BN layers, for want of a CPU version of them: each process then normalises
+    by its own batch. `device_ids`, where the Runner passes the local rank, is not used.
     """
 
     def __init__(

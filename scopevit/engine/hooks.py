@@ -25,6 +25,8 @@ class CarefulCheckpointHook(CheckpointHook):
     a training in the copy would remove files of the original.
     """
 
+    file_backend: Any
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Leaves the folder out of the paths that mmengine puts into a checkpoint."""
         info = checkpoint['message_hub']['runtime_info']  # copies of the runner's
@@ -67,7 +69,8 @@ class CarefulCheckpointHook(CheckpointHook):
     @contextmanager
     def _removing_last(self) -> Iterator[None]:
         """Puts off what mmengine removes until all is written, and spares what was written anew."""
-        backend, outdated = self.file_backend, []
+        backend = self.file_backend
+        outdated: list[str] = []
         self.file_backend = copy.copy(backend)
         self.file_backend.remove = outdated.append
         try:

@@ -13,14 +13,7 @@ from torch import nn
 
 from scopevit.checkpoint import BACKBONE_OF, read_checkpoint
 from scopevit.errors import InputError
-from scopevit.state_dict import (
-    below_prefix,
-    compare,
-    describe,
-    find_state_dict,
-    is_state_dict,
-    strip_prefix,
-)
+from scopevit.state_dict import below_prefix, compare, describe, find_state_dict, strip_prefix
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
@@ -60,7 +53,7 @@ def with_weights(checkpoint: object, path: str | Path) -> dict[str, Any]:
             f'no weights in {path}: expected tensors by name, bare or under state_dict; '
             "for the authors' files see tools/model_converters"
         )
-    others = {} if is_state_dict(checkpoint) else checkpoint
+    others = checkpoint if 'state_dict' in checkpoint else {}
     return {**others, 'state_dict': state_dict}
 
 
@@ -122,11 +115,7 @@ def check_model_weights(
 
 
 def check_pretrained(model: nn.Module) -> None:
-    """Checks the files of every `init_cfg=dict(type='Pretrained', ...)` in a model.
-
-    Raises:
-        InputError: As `check_init_cfg`.
-    """
+    """Checks the files of every `init_cfg=dict(type='Pretrained', ...)`, as `check_init_cfg`."""
     for name, module in model.named_modules():
         init_cfgs = getattr(module, 'init_cfg', None) or []
         for init_cfg in [init_cfgs] if isinstance(init_cfgs, Mapping) else init_cfgs:
@@ -135,7 +124,7 @@ def check_pretrained(model: nn.Module) -> None:
 
 
 def check_init_cfg(module: nn.Module, name: str, path: str | None, prefix: str | None) -> None:
-    """Checks one file, see `check_pretrained`.
+    """Checks that a file has the weights of a module, and hands what it read to mmengine.
 
     Raises:
         InputError: If weights of the module are missing in the file (after `prefix`) or of another
