@@ -19,8 +19,6 @@ def input_errors(source: str) -> Iterator[None]:
     """
     try:
         yield
-    except InputError as error:
-        raise InputError(explain(error, source) or str(error)) from error
     except ModuleNotFoundError as error:
         raise missing_module(error) from error
     except (TypeError, ValueError, KeyError, OSError) as error:
