@@ -1,6 +1,5 @@
 """Hooks that keep checkpoints safe, and the processes of a run alike."""
 
-import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +23,6 @@ class CarefulCheckpointHook(CheckpointHook):
     work dir, so that both are true of a copy of the folder as well. mmengine writes whole paths:
     a training in the copy would remove files of the original.
     """
-
-    file_backend: Any
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Leaves the folder out of the paths that mmengine puts into a checkpoint."""
@@ -69,20 +66,18 @@ class CarefulCheckpointHook(CheckpointHook):
     @contextmanager
     def _removing_last(self) -> Iterator[None]:
         """Puts off what mmengine removes until all is written, and spares what was written anew."""
-        backend = self.file_backend
         outdated: list[str] = []
-        self.file_backend = copy.copy(backend)
-        self.file_backend.remove = outdated.append
+        remove, self.file_backend.remove = self.file_backend.remove, outdated.append
         try:
             yield
         finally:
-            self.file_backend = backend
+            self.file_backend.remove = remove
         # mmengine keeps the path of one metric as an attribute, those of several in a dict.
         bests = vars(self).get('best_ckpt_path_dict') or {'': vars(self).get('best_ckpt_path')}
         current = (self.last_ckpt, *bests.values())
         for path in outdated:
             if path not in current:
-                backend.remove(path)
+                remove(path)
 
 
 def is_path_of_best(key: str) -> bool:
