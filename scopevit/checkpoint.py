@@ -99,13 +99,9 @@ def read_from_zoo(name: str) -> object:
 def download(url: str) -> Path:
     """Downloads a file into torch's cache, `checkpoints` in `torch.hub.get_dir()`.
 
-    Args:
-        url: Its address. The first digits of its sha256 may end the name, as in
-            `tiny-1a2b3c4d.pth`. Without them another address may have the same name, so that the
-            file has a folder of its own.
-
-    Returns:
-        The file, from an earlier download if there was one.
+    The first digits of its sha256 may end the name, as in `tiny-1a2b3c4d.pth`. Without them another
+    address may have the same name, so that the file has a folder of its own. The file of an earlier
+    download is taken, if there was one.
 
     Raises:
         InputError: If it does not come, or not whole, or has another hash.

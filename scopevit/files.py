@@ -15,8 +15,7 @@ from scopevit.errors import InputError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a file to write beside `path`, which takes its place once it is written.
 
-    Args:
-        path: File that shall be there in the end; its folder is made if need be.
+    Its folder is made if need be.
 
     Raises:
         InputError: If it cannot be written; what was there before is still there then.

@@ -1,18 +1,15 @@
 """The configs that come with the package, and their models, by name."""
 
-from __future__ import annotations
-
 import difflib
 import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
 
 from scopevit.compat.external_configs import CONFIGS
 from scopevit.errors import InputError
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
-    from torch import nn
 
 
 def list_models(pattern: str = '*') -> list[str]:
@@ -62,16 +59,12 @@ def get_model(name: str, pretrained: str | Path | None = None) -> nn.Module:
     checkpoint = read_weights(pretrained)
     check_model_weights(model, checkpoint, pretrained)
     load_weights(model, checkpoint)
-    model._is_init = True  # else mmengine's Runner would start from new weights
+    model.is_init = True  # else mmengine's Runner would start from new weights
     return model
 
 
 def find_config(name: str) -> Path:
-    """Returns the file of a config.
-
-    Raises:
-        InputError: As `get_config`.
-    """
+    """Returns the file of a config, see `get_config`."""
     paths = [path.relative_to(CONFIGS) for path in config_files()]
     wanted = name.removesuffix('.py')
     found = [path for path in paths if wanted in (path.stem, path.with_suffix('').as_posix())]

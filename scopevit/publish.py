@@ -53,18 +53,11 @@ def publish_checkpoint(
     return write_hashed(content, out, '.safetensors' if as_safetensors else '.pth')
 
 
-def choose_weights(
-    checkpoint: object, path: str | Path, ema: bool | None = None
-) -> dict[str, Tensor]:
+def choose_weights(checkpoint: object, path: str | Path, ema: bool | None) -> dict[str, Tensor]:
     """Returns the weights of a checkpoint, with or without the moving average that EMAHook keeps.
 
     EMAHook stores the average under `state_dict`, where tests find it, and under `ema_state_dict`
     the weights of which it is the average.
-
-    Args:
-        checkpoint: What `read_checkpoint` returned.
-        path: Where it came from, for messages.
-        ema: As in `publish_checkpoint`.
     """
     weights = unwrap_state_dict(checkpoint, path)
     current = checkpoint.get('ema_state_dict') if isinstance(checkpoint, Mapping) else None

@@ -6,39 +6,29 @@ records its name. `WRITTEN_FOR` names the libraries whose code it relies on, and
 Nothing outside this package checks a version.
 """
 
-from scopevit.compat import (
-    checkpoint_loader,
-    compiled_training,
-    external_configs,
-    find_loader,
-    mmcv_ext,
-    mmpose_visualizer,
-    mmpretrain,
-    mmpretrain_pooling,
-    pkg_resources,
-    torch_load,
-    xtcocotools,
-)
+from importlib import import_module
+
 from scopevit.compat._acted import acted
 
 __all__ = ['SHIMS', 'acted', 'apply']
 
-SHIMS = (
+NAMES = (
     # Modules that are missing come first: a shim after them may import what imports these, as
     # xtcocotools does to see whether it works, and mmpretrain where that library was imported.
-    pkg_resources,
-    find_loader,
-    mmcv_ext,
-    xtcocotools,
+    'pkg_resources',
+    'find_loader',
+    'mmcv_ext',
+    'xtcocotools',
     # The others change what is there, from the library that the rest builds on to the tasks'.
-    torch_load,
-    checkpoint_loader,
-    external_configs,
-    compiled_training,
-    mmpretrain,
-    mmpretrain_pooling,
-    mmpose_visualizer,
+    'torch_load',
+    'checkpoint_loader',
+    'external_configs',
+    'compiled_training',
+    'mmpretrain',
+    'mmpretrain_pooling',
+    'mmpose_visualizer',
 )
+SHIMS = [import_module(f'{__name__}.{name}') for name in NAMES]
 
 
 def apply() -> list[str]:

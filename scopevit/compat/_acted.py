@@ -4,11 +4,7 @@ acted: list[str] = []
 
 
 def record(module: str) -> None:
-    """Notes that a shim acts, once, however often it does.
-
-    Args:
-        module: `__name__` of the shim's module.
-    """
+    """Notes, once, that the shim whose `__name__` is given acts."""
     name = module.rpartition('.')[2]
     if name not in acted:
         acted.append(name)

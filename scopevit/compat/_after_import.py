@@ -7,27 +7,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 
-class _CallingLoader(Loader):
-    """Executes a module as its own loader does, then calls the function with it."""
-
-    def __init__(self, loader: Loader, function: Callable[[ModuleType], None]) -> None:
-        self._loader = loader
-        self._function = function
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        self._loader.exec_module(module)
-        self._function(module)
-
-    def __getattr__(self, name: str) -> object:
-        # get_source and others, which tracebacks and inspect ask for
-        return getattr(self._loader, name)
-
-
 class _AfterImportFinder(MetaPathFinder):
-    """Finds one module where Python finds it, and wraps its loader."""
+    """Finds one module where Python finds it, and lets its loader call the function."""
 
     def __init__(self, fullname: str, function: Callable[[ModuleType], None]) -> None:
         self.fullname = fullname
@@ -42,17 +23,24 @@ class _AfterImportFinder(MetaPathFinder):
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _CallingLoader(spec.loader, self._function)
+                self._extend(spec.loader)
                 return spec
         return None
+
+    def _extend(self, loader: Loader) -> None:
+        execute = loader.exec_module
+
+        def execute_and_call(module: ModuleType) -> None:
+            execute(module)
+            self._function(module)
+
+        vars(loader)['exec_module'] = execute_and_call  # each module has a loader of its own
 
 
 def after_import(fullname: str, function: Callable[[ModuleType], None]) -> None:
     """Calls a function with a module now, if it was imported, or else when it is.
 
-    Args:
-        fullname: The full name of the module. A second function for it is ignored.
-        function: Gets the module.
+    A second function for the same module is ignored.
     """
     for finder in sys.meta_path:
         if isinstance(finder, _AfterImportFinder) and finder.fullname == fullname:

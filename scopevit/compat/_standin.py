@@ -19,13 +19,10 @@ STANDINS = Path(__file__).parent / 'standins'
 
 
 class StandInFinder(MetaPathFinder):
-    """Finds one module (or package) by its full name.
+    """Finds one module (or package) by the name that a library imports, e.g. `mmcv._ext`.
 
-    Args:
-        fullname: The name the library imports, e.g. 'mmcv._ext'.
-        path: A file, or a folder with an `__init__.py` for a package, of the name of its shim,
-            which acts when the module is found. The submodules of a package are found by Python
-            itself.
+    `path` is a file, or for a package a folder with an `__init__.py`, of the name of its shim, that
+    acts when the module is found. Python finds the submodules of a package itself.
     """
 
     def __init__(self, fullname: str, path: Path) -> None:
@@ -38,13 +35,8 @@ class StandInFinder(MetaPathFinder):
         if fullname != self.fullname:
             return None
         record(self.path.stem)
-        if self.path.is_dir():
-            return importlib.util.spec_from_file_location(
-                fullname,
-                self.path / '__init__.py',
-                submodule_search_locations=[str(self.path)],
-            )
-        return importlib.util.spec_from_file_location(fullname, self.path)
+        file = self.path / '__init__.py' if self.path.is_dir() else self.path
+        return importlib.util.spec_from_file_location(fullname, file)
 
 
 def is_offered(fullname: str) -> bool:
@@ -53,17 +45,9 @@ def is_offered(fullname: str) -> bool:
 
 
 def offer(fullname: str, path: Path, first: bool = False) -> None:
-    """Adds the finder of one stand-in, once.
+    """Adds the finder of one stand-in, once, at the end.
 
-    Args:
-        fullname: The name the library imports.
-        path: The file or the package folder that stands in.
-        first: Ask before everybody else. Only for a module that is there and does not import.
+    `first` asks it before everybody else: only for a module that is there and does not import.
     """
-    if is_offered(fullname):
-        return
-    finder = StandInFinder(fullname, path)
-    if first:
-        sys.meta_path.insert(0, finder)
-    else:
-        sys.meta_path.append(finder)
+    if not is_offered(fullname):
+        sys.meta_path.insert(0 if first else len(sys.meta_path), StandInFinder(fullname, path))

@@ -39,9 +39,7 @@ def _register(checkpoint: ModuleType) -> None:
 def load_from_scopevit(filename: str, map_location: object = None) -> dict[str, Any]:
     """Reads a checkpoint as mmengine's hooks expect it: weights alone are under `state_dict`.
 
-    Args:
-        filename: Its path or address.
-        map_location: Not used: the tensors stay on the CPU until they are copied to a model.
+    Tensors stay on the CPU until they are copied to a model, whatever `map_location` says.
     """
     from scopevit.checkpoint import read_checkpoint  # once the package is imported
 

@@ -22,12 +22,10 @@ from scopevit.compat._after_import import after_import
 
 WRITTEN_FOR = {'mmengine': '>=0.10,<0.11'}
 
-_MODULE = 'mmengine.runner.runner'
-
 
 def apply() -> None:
     """Makes a runner set the tracing off before it compiles."""
-    after_import(_MODULE, _wrap_runner)
+    after_import('mmengine.runner.runner', _wrap_runner)
 
 
 def _wrap_runner(module: ModuleType) -> None:

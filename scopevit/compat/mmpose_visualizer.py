@@ -23,13 +23,13 @@ from scopevit.compat._after_import import after_import
 
 WRITTEN_FOR = {'mmpose': '>=1.3,<1.4'}
 
-_MODULE = 'mmpose.visualization.opencv_backend_visualizer'
-
 
 def apply() -> None:
     """Makes the OpenCV backend take a radius of one element, where numpy refuses it."""
     if _numpy_refuses():
-        after_import(_MODULE, _accept_radius_of_one_element)
+        after_import(
+            'mmpose.visualization.opencv_backend_visualizer', _accept_radius_of_one_element
+        )
 
 
 def _numpy_refuses() -> bool:

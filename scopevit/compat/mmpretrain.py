@@ -23,14 +23,13 @@ from scopevit.compat._after_import import after_import
 
 WRITTEN_FOR = {'mmpretrain': '>=1.2,<1.3'}
 
-_MODULE = 'mmpretrain.utils.dependency'
 # what the modules that fail take from transformers.modeling_utils
 _NAMES = ('apply_chunking_to_forward', 'find_pruneable_heads_and_indices', 'prune_linear_layer')
 
 
 def apply() -> None:
     """Corrects `WITH_MULTIMODAL` as soon as mmpretrain has computed it."""
-    after_import(_MODULE, _correct)
+    after_import('mmpretrain.utils.dependency', _correct)
 
 
 def _correct(dependency: Any) -> None:

@@ -21,12 +21,10 @@ from scopevit.compat._after_import import after_import
 
 WRITTEN_FOR = {'mmpretrain': '>=1.2,<1.3', 'mmdet': '>=3.3,<3.4'}
 
-_MODULE = 'mmpretrain.models.necks.gap'
-
 
 def apply() -> None:
     """Makes the neck take a list as well."""
-    after_import(_MODULE, _accept_list)
+    after_import('mmpretrain.models.necks.gap', _accept_list)
 
 
 def _accept_list(module: ModuleType) -> None:

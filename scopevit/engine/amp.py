@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
+from scopevit.engine.model import unwrap_model
 from scopevit.errors import InputError
 
 
@@ -22,7 +22,7 @@ class CPUAmpOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        backbone = getattr(model.module if is_model_wrapper(model) else model, 'backbone', None)
+        backbone = getattr(unwrap_model(model), 'backbone', None)
         if backbone is None:
             raise InputError(f'--amp on the CPU: {type(model).__name__} has no backbone')
         forward = backbone.forward

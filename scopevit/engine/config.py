@@ -20,13 +20,7 @@ from scopevit.errors import InputError
 def load_config(
     path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None
 ) -> Config:
-    """Reads a config file and changes what the command line says.
-
-    Args:
-        path: Config file.
-        options: Values by dotted key, as in `--cfg-options`.
-        work_dir: Folder for results; by default that of the config, or `work_dirs/<stem of the
-            config>`.
+    """Reads a config file and changes what `--cfg-options` and `--work-dir` say.
 
     Raises:
         InputError: If the file is missing, has errors, or an option fits nowhere.
@@ -95,10 +89,9 @@ def merge_options(cfg: Config, options: dict[str, Any]) -> None:
     """
     allowed = set(cfg) | set(inspect.signature(Runner).parameters)
     for key in options:
-        if key.partition('.')[0] not in allowed:
-            raise InputError(
-                f'--cfg-options {key}: {cfg.filename} has no {key.partition(".")[0]!r}'
-            )
+        first = key.partition('.')[0]
+        if first not in allowed:
+            raise InputError(f'--cfg-options {key}: {cfg.filename} has no {first!r}')
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AttributeError) as error:
@@ -140,12 +133,9 @@ def disable_validation(cfg: Config) -> None:
 
 
 def enable_pretrained(cfg: Config, checkpoint: str) -> None:
-    """Lets a training start with the backbone of a checkpoint.
+    """Lets a training start with the backbone of a checkpoint, as `backbone_weights` knows them.
 
-    Args:
-        cfg: Config; `init_cfg` of its backbone is set, so that the config in the work dir says it.
-        checkpoint: As `read_checkpoint` takes it; its backbone's weights may have any of the names
-            that `backbone_weights` knows.
+    Sets `init_cfg` of the backbone, so that the config in the work dir says it.
     """
     backbone = cfg.model.get('backbone')
     if not isinstance(backbone, dict):
@@ -158,10 +148,8 @@ def enable_pretrained(cfg: Config, checkpoint: str) -> None:
 def enable_tta(cfg: Config, library: Library) -> None:
     """Wraps the model and replaces the test pipelines by those of test time augmentation.
 
-    Args:
-        cfg: Config; its `tta_model` and `tta_pipeline` count where it has them. Otherwise they are
-            the library's model and the test pipeline, with images as they are and flipped.
-        library: Library of the config.
+    `tta_model` and `tta_pipeline` of the config count where it has them. Otherwise they are the
+    library's model and the test pipeline, with images as they are and flipped.
 
     Raises:
         InputError: If the library cannot average what the model predicts, or there is no pipeline
@@ -173,16 +161,12 @@ def enable_tta(cfg: Config, library: Library) -> None:
             f'--tta: {library.name} has no model for it, and {cfg.filename} no tta_model; '
             'heads with model.test_cfg.flip_test=True flip images by themselves'
         )
-    if type_name(tta_model) == 'DetTTAModel' and predicts_masks(cfg.model):
+    with_masks = any(part.get('mask_head') for part in (cfg.model, cfg.model.get('roi_head') or {}))
+    if type_name(tta_model) == 'DetTTAModel' and with_masks:
         raise InputError(f'--tta: DetTTAModel averages boxes only, {cfg.filename} has a mask head')
     for leaf in leaf_configs(cfg.test_dataloader.dataset):
         leaf['pipeline'] = cfg.get('tta_pipeline') or flip_pipeline(leaf.get('pipeline') or [])
     cfg.model = dict(tta_model, module=cfg.model)
-
-
-def predicts_masks(model: dict[str, Any]) -> bool:
-    """Whether a detector of mmdet has a mask head."""
-    return any(part.get('mask_head') for part in (model, model.get('roi_head') or {}))
 
 
 def flip_pipeline(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -205,10 +189,8 @@ def flip_pipeline(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def enable_drawing(cfg: Config, library: Library, show: bool, show_dir: str | None) -> None:
     """Switches the library's visualization hook on, to windows or to files in `show_dir`."""
-    cfg.visualizer = dict(
-        cfg.get('visualizer') or dict(vis_backends=[dict(type='LocalVisBackend')])
-    )
-    cfg.visualizer.setdefault('type', library.visualizer)
+    to_files = dict(vis_backends=[dict(type='LocalVisBackend')])
+    cfg.visualizer = dict(type=library.visualizer) | (cfg.get('visualizer') or to_files)
     hooks = cfg.setdefault('default_hooks', {})
     hooks.visualization = dict(hooks.get('visualization') or {}, **library.visualization, show=show)
     if show_dir:

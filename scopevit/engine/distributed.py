@@ -15,6 +15,7 @@ import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
@@ -35,11 +36,8 @@ GLOO_SECONDS = 0.1
 class CPUDistributedDataParallel(MMDistributedDataParallel):
     """MMDistributedDataParallel for a model on the CPU.
 
-    Args:
-        module: The model. Its SyncBN layers become BN layers, for want of a CPU version of them:
-            each process then normalises by its own batch.
-        device_ids: The Runner passes the local rank here; not used.
-        **kwargs: Those of MMDistributedDataParallel.
+    SyncBN layers become BN layers, for want of a CPU version of them: each process then normalises
+    by its own batch. `device_ids`, where the Runner passes the local rank, is not used.
     """
 
     def __init__(
@@ -72,10 +70,6 @@ def setup(cfg: Config, launcher: str) -> None:
 
     Does nothing for the launcher `'none'` or where there is a GPU or another accelerator.
 
-    Args:
-        cfg: The whole config; `model_wrapper_cfg` is set in it.
-        launcher: As given on the command line.
-
     Raises:
         InputError: See `init_cpu_process_group` and `use_cpu_model_wrapper`.
     """
@@ -90,19 +84,14 @@ def setup(cfg: Config, launcher: str) -> None:
 
 
 def use_cpu_model_wrapper(cfg: Config) -> None:
-    """Names the CPU wrapper in the config and keeps what the config says about wrapping.
-
-    Args:
-        cfg: The whole config; `model_wrapper_cfg` is set in it.
+    """Names the CPU wrapper in `model_wrapper_cfg` and keeps what the config says about wrapping.
 
     Raises:
         ValueError: If the config asks for a wrapper of another type, e.g. FSDP.
     """
     # What the Runner does, and reads, only where there is no model_wrapper_cfg.
-    default = {
-        'broadcast_buffers': False,
-        'find_unused_parameters': cfg.get('find_unused_parameters', False),
-    }
+    unused = cfg.get('find_unused_parameters', False)
+    default = dict(broadcast_buffers=False, find_unused_parameters=unused)
     wrapper = dict(cfg.get('model_wrapper_cfg') or default)
     asked = wrapper.get('type', 'MMDistributedDataParallel')
     if asked not in ('MMDistributedDataParallel', CPUDistributedDataParallel.__name__):
@@ -113,11 +102,7 @@ def use_cpu_model_wrapper(cfg: Config) -> None:
 def init_cpu_process_group(launcher: str, timeout: float | None = None) -> None:
     """Joins the gloo process group that torchrun's environment variables describe.
 
-    Where a group was started before, it is left as it is.
-
-    Args:
-        launcher: Only `'pytorch'` is known on the CPU.
-        timeout: Seconds to wait for the others.
+    Where a group was started before, it is left as it is. `timeout`: seconds to wait for others.
 
     Raises:
         ValueError: For another launcher, or where torchrun's variables are missing.
@@ -139,7 +124,7 @@ def init_cpu_process_group(launcher: str, timeout: float | None = None) -> None:
 
 def leave_process_group() -> None:
     """Ends a distributed run: a process that exits before the others makes gloo abort them."""
-    if torch_dist.is_available() and torch_dist.is_initialized():
+    if is_distributed():
         torch_dist.barrier()
         torch_dist.destroy_process_group()
         # gloo's thread frees the tensors of the last collective after its end. Where Python has

@@ -15,13 +15,10 @@ WRONG_ARGUMENTS = re.compile(r'\.__init__\(\) (got an unexpected keyword|missing
 def input_errors(source: str) -> Iterator[None]:
     """Turns the errors that `explain` knows into `InputError`; the others pass as they are.
 
-    Args:
-        source: The config, for messages.
+    `source` is the config, for messages.
     """
     try:
         yield
-    except InputError as error:
-        raise InputError(explain(error, source) or str(error)) from error
     except ModuleNotFoundError as error:
         raise missing_module(error) from error
     except (TypeError, ValueError, KeyError, OSError) as error:
@@ -32,12 +29,7 @@ def input_errors(source: str) -> Iterator[None]:
 
 
 def explain(error: Exception, source: str) -> str | None:
-    """Returns a line for an error that bad input causes, None for any other.
-
-    Args:
-        error: What was raised while a config was built or run.
-        source: The config, for messages.
-    """
+    """Returns a line for an error that bad input causes, None for any other."""
     message = str(error.args[0] if error.args else error)
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     raised_in = frames[-1].f_globals.get('__name__', '')

@@ -1,6 +1,8 @@
 """Hooks that keep checkpoints safe, and the processes of a run alike."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,6 @@ class CarefulCheckpointHook(CheckpointHook):
     a training in the copy would remove files of the original.
     """
 
-    max_keep_ckpts: int
-
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Leaves the folder out of the paths that mmengine puts into a checkpoint."""
         info = checkpoint['message_hub']['runtime_info']  # copies of the runner's
@@ -33,13 +33,13 @@ class CarefulCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Finds the checkpoints that this one names beside it; forgets them for a new folder."""
-        if not runner._resume:
+        if not runner.cfg.get('resume'):
             return
         folder = runner.work_dir
         if self.out_dir not in (None, folder):  # as mmengine does
             folder = os.path.join(self.out_dir, os.path.basename(folder.rstrip(os.sep)))
         # For a URL, this is no folder that is there.
-        stays = Path(runner._load_from).parent.resolve() == Path(folder).resolve()
+        stays = Path(runner.cfg.load_from).parent.resolve() == Path(folder).resolve()
         hub = checkpoint['message_hub']
         info = hub['runtime_info']
         for key in [key for key in info if key == 'keep_ckpt_ids' or is_path_of_best(key)]:
@@ -50,55 +50,34 @@ class CarefulCheckpointHook(CheckpointHook):
                 info[key] = os.path.join(folder, Path(info[key]).name)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        if not self.save_best:
-            return
-        # mmengine keeps the path of one metric as an attribute, those of several in a dict.
-        single = len(self.key_indicators) == 1
-        paths: dict[str, Any] = self.__dict__ if single else self.best_ckpt_path_dict
-        earlier = {key: paths[key] for key in (['best_ckpt_path'] if single else paths)}
-        paths.update(dict.fromkeys(earlier))  # it removes the files it knows of
-        try:
+        with self._removing_last():
             super()._save_best_checkpoint(runner, metrics)
-        finally:
-            replaced = [key for key in earlier if paths[key]]
-            paths.update({key: old for key, old in earlier.items() if key not in replaced})
-        for key in replaced:
-            if earlier[key] and earlier[key] != paths[key]:
-                self._remove_file(earlier[key])
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         average_buffers(runner)  # called in all processes, of which the first one writes
-        keep = self.max_keep_ckpts
-        if keep <= 0:
-            return self._save_and_name(runner, step, meta)
-        outdated = None
-        if not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step:
-            if len(self.keep_ckpt_ids) == keep:
-                outdated = self.keep_ckpt_ids.popleft()
-            self.keep_ckpt_ids.append(step)
-            # The checkpoint holds this list, for the training that goes on from it.
-            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-        self.max_keep_ckpts = -1  # removes none
+        with self._removing_last():
+            super()._save_checkpoint_with_step(runner, step, meta)
+            if is_main_process() and '://' not in self.last_ckpt:
+                path = Path(os.path.abspath(self.last_ckpt))
+                if path.is_relative_to(runner.work_dir):
+                    path = path.relative_to(runner.work_dir)
+                write_text(Path(runner.work_dir, 'last_checkpoint'), str(path))
+
+    @contextmanager
+    def _removing_last(self) -> Iterator[None]:
+        """Puts off what mmengine removes until all is written, and spares what was written anew."""
+        outdated: list[str] = []
+        remove, self.file_backend.remove = self.file_backend.remove, outdated.append
         try:
-            self._save_and_name(runner, step, meta)
+            yield
         finally:
-            self.max_keep_ckpts = keep
-        if outdated is not None:
-            self._remove_file(
-                self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
-            )
-
-    def _save_and_name(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
-        super()._save_checkpoint_with_step(runner, step, meta)
-        if is_main_process() and '://' not in self.last_ckpt:
-            path = Path(os.path.abspath(self.last_ckpt))
-            if path.is_relative_to(runner.work_dir):
-                path = path.relative_to(runner.work_dir)
-            write_text(Path(runner.work_dir, 'last_checkpoint'), str(path))
-
-    def _remove_file(self, path: str) -> None:
-        if is_main_process() and self.file_backend.isfile(path):
-            self.file_backend.remove(path)
+            self.file_backend.remove = remove
+        # mmengine keeps the path of one metric as an attribute, those of several in a dict.
+        bests = vars(self).get('best_ckpt_path_dict') or {'': vars(self).get('best_ckpt_path')}
+        current = (self.last_ckpt, *bests.values())
+        for path in outdated:
+            if path not in current:
+                remove(path)
 
 
 def is_path_of_best(key: str) -> bool:

@@ -13,78 +13,64 @@ class Library:
 
     Attributes:
         name: Import name and `default_scope`.
-        package: What to tell pip to install it.
-        dump_metric: Metric that writes the predictions of a test.
         visualizer: What draws predictions.
         visualization: Hook that draws predictions, switched on for every image.
-        show_dir_key: Setting of the folder for the drawings.
         tta_model: Model that averages over test time augmentations, where a config names none; None
             where the library has no such model.
+        show_dir_key: Setting of the folder for the drawings.
+        dump_metric: Metric that writes the predictions of a test.
+        package: What to tell pip to install it, where that is not its name.
     """
 
     name: str
-    package: str
-    dump_metric: str
     visualizer: str
     visualization: dict[str, Any]
-    show_dir_key: str
-    tta_model: dict[str, Any] | None
+    tta_model: dict[str, Any] | None = None
+    show_dir_key: str = 'default_hooks.visualization.out_dir'
+    dump_metric: str = 'DumpResults'
+    package: str = ''
 
 
 # Modules that `pip install <module>` would not bring, or not in a version that fits.
 FROM_INSTALL_SH = ('PIL', 'chumpy', 'cv2', 'mmcv', 'mmengine', 'xtcocotools', 'yaml')
 
 LIBRARIES = {
-    library.name: library
-    for library in (
-        Library(
-            'mmpretrain',
-            'mmpretrain',
-            'DumpResults',
-            'UniversalVisualizer',
-            dict(type='VisualizationHook', enable=True, interval=1),
-            'default_hooks.visualization.out_dir',
-            dict(type='AverageClsScoreTTA'),
+    'mmpretrain': Library(
+        'mmpretrain',
+        visualizer='UniversalVisualizer',
+        visualization=dict(type='VisualizationHook', enable=True, interval=1),
+        tta_model=dict(type='AverageClsScoreTTA'),
+    ),
+    'mmdet': Library(
+        'mmdet',
+        visualizer='DetLocalVisualizer',
+        visualization=dict(type='DetVisualizationHook', draw=True),
+        tta_model=dict(
+            type='DetTTAModel',
+            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
         ),
-        Library(
-            'mmdet',
-            'mmdet',
-            'DumpDetResults',
-            'DetLocalVisualizer',
-            dict(type='DetVisualizationHook', draw=True),
-            'default_hooks.visualization.test_out_dir',
-            dict(
-                type='DetTTAModel',
-                tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
-            ),
-        ),
-        Library(
-            'mmseg',
-            'mmsegmentation',
-            'DumpResults',
-            'SegLocalVisualizer',
-            dict(type='SegVisualizationHook', draw=True, interval=1),
-            'visualizer.save_dir',
-            dict(type='SegTTAModel'),
-        ),
-        Library(
-            'mmpose',
-            '--no-deps mmpose==1.3.2',
-            'DumpResults',
-            'PoseLocalVisualizer',
-            dict(type='PoseVisualizationHook', enable=True, interval=1),
-            'default_hooks.visualization.out_dir',
-            None,
-        ),
-    )
+        show_dir_key='default_hooks.visualization.test_out_dir',
+        dump_metric='DumpDetResults',
+    ),
+    'mmseg': Library(
+        'mmseg',
+        visualizer='SegLocalVisualizer',
+        visualization=dict(type='SegVisualizationHook', draw=True, interval=1),
+        tta_model=dict(type='SegTTAModel'),
+        show_dir_key='visualizer.save_dir',
+        package='mmsegmentation',
+    ),
+    'mmpose': Library(
+        'mmpose',
+        visualizer='PoseLocalVisualizer',
+        visualization=dict(type='PoseVisualizationHook', enable=True, interval=1),
+        package='--no-deps mmpose==1.3.2',
+    ),
 }
 
 
 def find_library(scope: str | None) -> Library:
     """Returns the library of a config's `default_scope`, all of its modules registered.
-
-    Args:
-        scope: `default_scope` of the config.
 
     Raises:
         InputError: If the scope is none of ours, or its library is not installed.
@@ -105,7 +91,8 @@ def missing_module(error: ModuleNotFoundError) -> InputError:
     # mmengine names no module in the error, but begins its message with it.
     root = (error.name or str(error).split()[0]).partition('.')[0]
     if root in LIBRARIES:
-        advice = f'pip install {LIBRARIES[root].package}, or tools/install.sh PYTHON for all'
+        package = LIBRARIES[root].package or root
+        advice = f'pip install {package}, or tools/install.sh PYTHON for all'
     elif root in FROM_INSTALL_SH:
         advice = 'run tools/install.sh PYTHON (see README.md)'
     else:

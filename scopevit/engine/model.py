@@ -5,20 +5,17 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.model import BaseTTAModel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import MODELS
-from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from mmengine.runner import load_state_dict
 from torch import nn
 
 from scopevit.engine.libraries import find_library
+from scopevit.state_dict import strip_prefix
 
 
 def build_model(cfg: Config) -> nn.Module:
     """Builds the model of a config for one process, which has BN where the config has SyncBN.
 
-    Args:
-        cfg: Config with `model`, and perhaps a `data_preprocessor` beside it.
-
-    Returns:
-        The model, on the CPU, in training mode, with random weights.
+    It is on the CPU, in training mode, with random weights.
     """
     library = find_library(cfg.get('default_scope'))
     model = dict(cfg.model)
@@ -30,7 +27,7 @@ def build_model(cfg: Config) -> nn.Module:
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any]) -> None:
     """Gives a model the weights under `state_dict`, as mmengine does, which logs what differs."""
-    _load_checkpoint_to_model(model.module if is_model_wrapper(model) else model, checkpoint)
+    load_state_dict(model, strip_prefix(checkpoint['state_dict'], 'module.'))
 
 
 def unwrap_model(model: Any) -> nn.Module:

@@ -151,13 +151,8 @@ def test(
 def read_start(cfg: Config, resume: str | None, pretrained: str | None) -> dict[str, Any] | None:
     """Reads the checkpoint that a training starts from, and puts into the config which it is.
 
-    Args:
-        cfg: Config; `load_from`, `resume` and `init_cfg` of the backbone are set in it.
-        resume: As in `train`; by default what the config says.
-        pretrained: As in `train`.
-
-    Returns:
-        The checkpoint that `load_from` names, if any.
+    Sets `load_from`, `resume` and `init_cfg` of the backbone. Returns the checkpoint that
+    `load_from` names, if any.
 
     Raises:
         InputError: If it is not such a checkpoint, or two are given to start from.

@@ -3,16 +3,18 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import BaseLoop, Priority, Runner
+from mmengine.runner import BaseLoop, Runner
 
 from scopevit.engine.checks.data import check_dataset
 from scopevit.engine.hooks import AverageBuffersHook, CarefulCheckpointHook
 from scopevit.engine.model import load_weights, unwrap_model
 from scopevit.errors import InputError
+
+Loop: TypeAlias = BaseLoop | dict[str, Any]  # as built or as its config
 
 
 class CheckedRunner(Runner):
@@ -27,23 +29,18 @@ class CheckedRunner(Runner):
     checkpoint: dict[str, Any] | None = None
     _wrote_config = False
 
-    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+    def build_train_loop(self, loop: Loop) -> BaseLoop:
         return self._build_checked(super().build_train_loop, loop, 'train_dataloader')
 
-    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+    def build_val_loop(self, loop: Loop) -> BaseLoop:
         return self._build_checked(super().build_val_loop, loop, 'val_dataloader')
 
-    def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+    def build_test_loop(self, loop: Loop) -> BaseLoop:
         return self._build_checked(super().build_test_loop, loop, 'test_dataloader')
 
-    def _build_checked(
-        self,
-        build: Callable[[BaseLoop | dict[str, Any]], BaseLoop],
-        loop: BaseLoop | dict[str, Any],
-        key: str,
-    ) -> BaseLoop:
+    def _build_checked(self, build: Callable[[Loop], BaseLoop], cfg: Loop, key: str) -> BaseLoop:
         try:
-            loop = build(loop)
+            loop = build(cfg)
         except (AssertionError, ValueError) as error:
             # What mmengine's BaseDataset says when nothing was found, or nothing was left.
             if 'need at least one array to concatenate' in str(error):
@@ -62,23 +59,17 @@ class CheckedRunner(Runner):
     def dump_config(self) -> None:
         """Waits for `save_checkpoint`: the config in the work dir is that of the checkpoints."""
 
-    def register_hooks(
-        self,
-        default_hooks: dict[str, Hook | dict[str, Any]] | None = None,
-        custom_hooks: list[Hook | dict[str, Any]] | None = None,
-    ) -> None:
+    def register_hooks(self, *args: Any, **kwargs: Any) -> None:
         """Registers the hooks of the config, and `AverageBuffersHook` for several processes."""
-        super().register_hooks(default_hooks, custom_hooks)
+        super().register_hooks(*args, **kwargs)
         if self.distributed:
             self.register_hook(AverageBuffersHook())
 
-    def register_hook(
-        self, hook: Hook | dict[str, Any], priority: str | int | Priority | None = None
-    ) -> None:
+    def register_hook(self, hook: Hook | dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """Registers a hook, for a CheckpointHook its safer variant; the config stays as it is."""
         if isinstance(hook, dict) and hook.get('type') in ('CheckpointHook', CheckpointHook):
             hook = dict(hook, type=CarefulCheckpointHook)
-        super().register_hook(hook, priority)
+        super().register_hook(hook, *args, **kwargs)
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Loads like mmengine's, but does not read again what was read before."""

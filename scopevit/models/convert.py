@@ -104,11 +104,8 @@ def convert_state_dict(
 def backbone_weights(checkpoint: object, path: str | Path) -> dict[str, Tensor]:
     """Returns the weights of a backbone by their names here, whoever named them.
 
-    This is the place to translate the names of other projects.
-
-    Args:
-        checkpoint: Of a classifier or a bare backbone, what `read_checkpoint` returned.
-        path: Where it came from, for messages.
+    `checkpoint` is of a classifier or a bare backbone, what `read_checkpoint` returned. This is the
+    place to translate the names of other projects.
 
     Raises:
         InputError: If there are no weights, or they have the authors' names and fit none of their

@@ -43,3 +43,7 @@ def test_best_checkpoints_go_after_the_next_are_written(metrics, tmp_path):
             ['best_a_epoch_2', 'best_b_epoch_1', 'best_b_epoch_3'],
         ]
         assert left == ['best_a_epoch_2', 'best_b_epoch_3']
+    kept = f'best_{metrics[-1]}_epoch_3'
+    for score in (4, 5):
+        hook._save_best_checkpoint(fake, {'a': score, 'b': score})
+        assert (tmp_path / kept).is_file()  # written anew under its name

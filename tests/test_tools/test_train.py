@@ -251,11 +251,14 @@ def test_a_checkpoint_is_read_once(make_task, tool, monkeypatch):
     monkeypatch.setattr(torch, 'load', lambda path, **kw: [read.append(path), load(path, **kw)][1])
     path = task.work_dir / 'epoch_1.pth'
     more = ['--cfg-options', 'train_cfg.max_epochs=2']
+    init_cfg = ['type=Pretrained', f'checkpoint={path}', 'prefix=backbone.']
     for arguments in (
         ['train', task.config, '--resume', *more],
         ['train', task.config, '--resume', path, *more],
         ['train', task.config, *more, f'load_from={path}'],
         ['test', task.config, path],
+        ['train', task.config, '--pretrained', path],
+        ['train', task.config, *more, *(f'model.backbone.init_cfg.{pair}' for pair in init_cfg)],
     ):
         (task.work_dir / 'last_checkpoint').write_text('epoch_1.pth')
         read.clear()

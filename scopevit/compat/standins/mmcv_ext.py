@@ -50,9 +50,7 @@ def get_compiler_version() -> str:
     return 'none (operators of torchvision)'
 
 
-def get_compiling_cuda_version() -> str:
-    """Shown by the environment report of mmcv."""
-    return 'none (operators of torchvision)'
+get_compiling_cuda_version = get_compiler_version
 
 
 # Boxes: NMS and its relatives -----------------------------------------------------------------
@@ -132,14 +130,6 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 # RoIAlign -------------------------------------------------------------------------------------
 
 
-def _require_average(pool_mode: int) -> None:
-    if pool_mode != 1:
-        raise NotImplementedError(
-            "RoIAlign with pool_mode='max' needs the compiled mmcv: torchvision only averages. "
-            "Use pool_mode='avg' or install mmcv built for this torch."
-        )
-
-
 def roi_align_forward(
     input: Tensor,
     rois: Tensor,
@@ -154,7 +144,11 @@ def roi_align_forward(
     aligned: bool,
 ) -> None:
     """Fills `output` (R, C, h, w) from `input` (N, C, H, W) and `rois` (R, 5)."""
-    _require_average(pool_mode)
+    if pool_mode != 1:
+        raise NotImplementedError(
+            "RoIAlign with pool_mode='max' needs the compiled mmcv: torchvision only averages. "
+            "Use pool_mode='avg' or install mmcv built for this torch."
+        )
     features = _upcast(input)
     output.copy_(
         _torchvision().roi_align(
@@ -183,7 +177,6 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Fills `grad_input` (N, C, H, W) from `grad_output` (R, C, h, w)."""
-    _require_average(pool_mode)
     grad = _upcast(grad_output)
     grad_input.copy_(
         _torchvision()._roi_align_backward(
@@ -202,14 +195,15 @@ def roi_align_backward(
 # Focal losses ---------------------------------------------------------------------------------
 
 
-def _row_weight(weight: Tensor, target: Tensor) -> Tensor | None:
-    """The class weight of each row (N, ), or None where no weight was given.
+def _row_weight(weight: Tensor, target: Tensor) -> Tensor:
+    """The class weight of each row (N, ), 1 where no weight was given.
 
     Background is the label one past the last class and has no weight: 1 is taken. (The compiled
     operator reads past the end of `weight` there.)
     """
+    weight = _upcast(weight)
     if weight.numel() == 0:
-        return None
+        return weight.new_ones(len(target))
     foreground = (target >= 0) & (target < weight.numel())
     return torch.where(foreground, weight[target.clamp(0, weight.numel() - 1)], 1)
 
@@ -231,8 +225,7 @@ def sigmoid_focal_loss_forward(
     """Fills `output` (N, C) with `-alpha_t * (1 - p_t) ** gamma * log(p_t)`."""
     _, balance, prob, log_prob = _sigmoid_focal_terms(_upcast(input), target, alpha)
     loss = -balance * (1 - prob) ** gamma * log_prob
-    row_weight = _row_weight(_upcast(weight), target)
-    output.copy_(loss if row_weight is None else loss * row_weight[:, None])
+    output.copy_(loss * _row_weight(weight, target)[:, None])
 
 
 def sigmoid_focal_loss_backward(
@@ -243,8 +236,7 @@ def sigmoid_focal_loss_backward(
     # With q = 1 - p_t: d(q^gamma log p_t)/dz = q^gamma (q - gamma p_t log p_t), z = +-logit.
     rest = 1 - prob
     grad = -sign * balance * rest**gamma * (rest - gamma * prob * log_prob)
-    row_weight = _row_weight(_upcast(weight), target)
-    grad_input.copy_(grad if row_weight is None else grad * row_weight[:, None])
+    grad_input.copy_(grad * _row_weight(weight, target)[:, None])
 
 
 def _softmax_focal_terms(softmax: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -260,9 +252,7 @@ def softmax_focal_loss_forward(
     """Fills `output` (N, ); `input` (N, C) already went through the softmax."""
     prob, log_prob = _softmax_focal_terms(_upcast(input), target)
     loss = -alpha * (1 - prob) ** gamma * log_prob
-    row_weight = _row_weight(_upcast(weight), target)
-    loss = loss if row_weight is None else loss * row_weight
-    output.copy_(torch.where(target >= 0, loss, 0))
+    output.copy_(torch.where(target >= 0, loss * _row_weight(weight, target), 0))
 
 
 def softmax_focal_loss_backward(
@@ -280,8 +270,6 @@ def softmax_focal_loss_backward(
     rest = 1 - prob
     # dL/dp * p; the softmax contributes p (1[c = target] - p_c).
     by_prob = alpha * (gamma * rest ** (gamma - 1) * prob * log_prob - rest**gamma)
-    row_weight = _row_weight(_upcast(weight), target)
-    by_prob = by_prob if row_weight is None else by_prob * row_weight
-    by_prob = torch.where(target >= 0, by_prob, 0)
+    by_prob = torch.where(target >= 0, by_prob * _row_weight(weight, target), 0)
     is_target = target[:, None] == torch.arange(softmax.size(1), device=softmax.device)
     grad_input.copy_(by_prob[:, None] * (is_target.to(softmax.dtype) - softmax))

@@ -8,11 +8,7 @@ class DistributionNotFound(Exception):
 
 
 class Distribution:
-    """An installed distribution.
-
-    Args:
-        name: Its name; case and the choice of `-`, `_` and `.` do not matter.
-    """
+    """An installed distribution, by its name; case, and which of `-_.` it has, do not matter."""
 
     def __init__(self, name: str) -> None:
         if not name:  # Python 3.10 would return any distribution
@@ -41,9 +37,7 @@ class Distribution:
         return text
 
 
-def get_distribution(dist: str) -> Distribution:
-    """Looks an installed distribution up by its name."""
-    return Distribution(dist)
+get_distribution = Distribution
 
 
 def fixup_namespace_packages(path_item: str, parent: object = None) -> None:

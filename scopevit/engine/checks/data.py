@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,19 @@ from scopevit.errors import InputError
 def check_files(cfg: Config, *modes: str) -> None:
     """Checks the files of the data sets and metrics of 'train', 'val' or 'test'."""
     for mode in modes:
-        if cfg.get(f'{mode}_dataloader'):
-            key = f'{mode}_dataloader.dataset'
-            dataset = cfg[f'{mode}_dataloader'].get('dataset', {})
-            check_dataset_files(dataset, key, cfg.default_scope)
-        if cfg.get(f'{mode}_evaluator'):
-            check_evaluator_files(cfg[f'{mode}_evaluator'], f'{mode}_evaluator')
+        dataset = (cfg.get(f'{mode}_dataloader') or {}).get('dataset', {})
+        check_dataset_files(dataset, f'{mode}_dataloader.dataset', cfg.default_scope)
+        metrics = cfg.get(f'{mode}_evaluator') or []
+        for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+            path = metric.get('ann_file')
+            if isinstance(path, str) and path:
+                check_annotation_file(Path(path), f'{mode}_evaluator.ann_file')
 
 
 def check_dataset_files(cfg: dict[str, Any], key: str, scope: str) -> None:
     """Checks that the files a data set names are there, and that its classes are those of its file.
 
-    Args:
-        cfg: Config of a data set, perhaps a wrapper of others.
-        key: Where it is in the config, for messages.
-        scope: Library whose data set types are meant.
+    `key` is where it is in the config, for messages, `scope` the library whose types are meant.
 
     Raises:
         InputError: If a file or folder is missing, an annotation file is not JSON, or its
@@ -55,14 +54,6 @@ def check_dataset_files(cfg: dict[str, Any], key: str, scope: str) -> None:
                 # A box file is joined to no root.
                 path = Path(root, path) if name == 'ann_file' else Path(path)
                 check_annotation_file(path, f'{key}.{name}', leaf, scope)
-
-
-def check_evaluator_files(cfg: dict[str, Any] | list[dict[str, Any]], key: str) -> None:
-    """Checks the annotation files that metrics name."""
-    for metric in cfg if isinstance(cfg, (list, tuple)) else [cfg]:
-        path = metric.get('ann_file')
-        if isinstance(path, str) and path:
-            check_annotation_file(Path(path), f'{key}.ann_file')
 
 
 def check_annotation_file(
@@ -146,10 +137,7 @@ def dataset_classes(cfg: dict[str, Any], scope: str) -> list[str]:
 def check_dataset(dataset: Any, model: nn.Module, key: str) -> None:
     """Checks that a loaded data set fits the model, and lets loading errors name their file.
 
-    Args:
-        dataset: Data set as the library built it; its pipeline is changed in place.
-        model: Model without wrappers.
-        key: Where it is in the config, for messages.
+    The pipeline is changed in place; `model` has no wrappers; `key` is for messages.
 
     Raises:
         InputError: If the number of classes or keypoints differs from a head's, or a label is out
@@ -240,22 +228,20 @@ def wrap_loading(pipeline: object, num_classes: int | None, ignore_index: int | 
                 wrap_loading(step, num_classes, ignore_index)
 
 
+@dataclass(repr=False)
 class CheckedLoading:
     """A loading transform whose errors name the file, and whose label maps are checked.
 
-    Args:
+    Attributes:
         transform: Transform that reads an image or annotations.
         num_classes: Labels of a map must be below, where given. The libraries count higher ones as
             nothing when they evaluate.
         ignore_index: The label that may be higher.
     """
 
-    def __init__(
-        self, transform: Any, num_classes: int | None = None, ignore_index: int | None = None
-    ) -> None:
-        self.transform = transform
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
+    transform: Any
+    num_classes: int | None = None
+    ignore_index: int | None = None
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
         try:

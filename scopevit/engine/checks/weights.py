@@ -1,12 +1,14 @@
 """Checks that a checkpoint holds what a run needs, and that all its weights fit the model."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from scopevit.checkpoint import BACKBONE_OF, read_checkpoint
@@ -15,10 +17,7 @@ from scopevit.state_dict import below_prefix, compare, describe, find_state_dict
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint that has weights where mmengine looks.
-
-    Returns:
-        The checkpoint, its weights under `state_dict`.
+    """Reads a checkpoint, its weights under `state_dict`, where mmengine looks.
 
     Raises:
         InputError: If the file cannot be read safely or holds no weights there.
@@ -49,13 +48,12 @@ def read_resumable(path: str | Path) -> dict[str, Any]:
 def with_weights(checkpoint: object, path: str | Path) -> dict[str, Any]:
     """Returns a checkpoint with its weights under `state_dict`, where hooks look for them."""
     state_dict = find_state_dict(checkpoint, ('state_dict',))
-    if state_dict is None:
+    if state_dict is None or not isinstance(checkpoint, Mapping):
         raise InputError(
             f'no weights in {path}: expected tensors by name, bare or under state_dict; '
             "for the authors' files see tools/model_converters"
         )
-    others = {} if state_dict is checkpoint else checkpoint
-    assert isinstance(others, Mapping)
+    others = checkpoint if 'state_dict' in checkpoint else {}
     return {**others, 'state_dict': state_dict}
 
 
@@ -95,14 +93,9 @@ def is_resumable(path: Path) -> bool:
 def check_model_weights(
     model: nn.Module, checkpoint: dict[str, Any], path: str | Path, only_backbone: bool = False
 ) -> None:
-    """Checks that a checkpoint fits a model.
+    """Checks that a checkpoint, from `read_weights`, fits a model without wrappers.
 
-    Args:
-        model: Model without wrappers.
-        checkpoint: What `read_weights` returned.
-        path: Where it came from, for messages.
-        only_backbone: Whether differences outside of the backbone, as those of a head with other
-            classes, are a warning.
+    With `only_backbone`, differences elsewhere, as of a head with other classes, are a warning.
 
     Raises:
         InputError: If weights are missing, unexpected or of another shape.
@@ -122,11 +115,7 @@ def check_model_weights(
 
 
 def check_pretrained(model: nn.Module) -> None:
-    """Checks the files of every `init_cfg=dict(type='Pretrained', ...)` in a model.
-
-    Raises:
-        InputError: As `check_init_cfg`.
-    """
+    """Checks the files of every `init_cfg=dict(type='Pretrained', ...)`, as `check_init_cfg`."""
     for name, module in model.named_modules():
         init_cfgs = getattr(module, 'init_cfg', None) or []
         for init_cfg in [init_cfgs] if isinstance(init_cfgs, Mapping) else init_cfgs:
@@ -135,7 +124,7 @@ def check_pretrained(model: nn.Module) -> None:
 
 
 def check_init_cfg(module: nn.Module, name: str, path: str | None, prefix: str | None) -> None:
-    """Checks one file, see `check_pretrained`.
+    """Checks that a file has the weights of a module, and hands what it read to mmengine.
 
     Raises:
         InputError: If weights of the module are missing in the file (after `prefix`) or of another
@@ -144,12 +133,12 @@ def check_init_cfg(module: nn.Module, name: str, path: str | None, prefix: str |
     """
     if not path:
         raise InputError(f"init_cfg of {name} needs a 'checkpoint'")
-    given = read_weights(path)['state_dict']
+    checkpoint = read_weights(path)
     if prefix is None:
-        given = strip_prefix(given, 'module.')
+        given = strip_prefix(checkpoint['state_dict'], 'module.')
     else:
         prefix = f'{prefix.rstrip(".")}.'
-        given = below_prefix(given, prefix)
+        given = below_prefix(checkpoint['state_dict'], prefix)
         if not given:
             raise InputError(f'no weights start with {prefix!r} in {path} (init_cfg of {name})')
     problems = compare(module.state_dict(), given)
@@ -157,3 +146,14 @@ def check_init_cfg(module: nn.Module, name: str, path: str | None, prefix: str |
     if problems:
         path = path.removeprefix(BACKBONE_OF)
         raise InputError(f'{path} does not fit {name or "the model"}; {describe(problems)}')
+    hand_over(path, checkpoint)
+
+
+def hand_over(path: str, checkpoint: dict[str, Any]) -> None:
+    """Lets mmengine take a checkpoint that was read, the next time that it loads its path."""
+    held = [checkpoint]
+
+    def load_from_memory(filename: str, map_location: object = None) -> dict[str, Any]:
+        return held.pop() if held else read_weights(filename)  # it is large: nothing else keeps it
+
+    CheckpointLoader.register_scheme(f'{re.escape(path)}$', load_from_memory, force=True)

@@ -38,3 +38,25 @@ def test_fewer_stages_take_what_they_have_of_a_file(tmp_path):
     weights.check_pretrained(ScopeViT('xtiny', out_indices=(0, 1), init_cfg=init_cfg))
     with pytest.raises(InputError, match='does not fit'):
         weights.check_pretrained(ScopeViT('tiny', out_indices=(0, 1), init_cfg=init_cfg))
+
+
+def test_bare_weights_are_not_kept_twice(tmp_path):
+    torch.save({'a': torch.ones(1)}, tmp_path / 'bare.pth')
+    checkpoint = weights.read_weights(tmp_path / 'bare.pth')
+    assert checkpoint == {'state_dict': {'a': torch.ones(1)}}
+
+
+@pytest.mark.parametrize('scheme', ['', 'backbone://'])
+def test_what_was_checked_is_not_read_again(scheme, tmp_path):
+    path = tmp_path / 'a.pth'
+    whole = ScopeViT('xtiny').state_dict()
+    torch.save({'state_dict': whole}, path)
+    model = ScopeViT('xtiny', init_cfg=dict(type='Pretrained', checkpoint=f'{scheme}{path}'))
+    weights.check_pretrained(model)
+    other = {name: value + 1 for name, value in whole.items()}
+    torch.save({'state_dict': other}, path)
+    model.init_weights()
+    assert all(torch.equal(value, whole[name]) for name, value in model.state_dict().items())
+    model.is_init = False  # the next one is read: it may be another file by now
+    model.init_weights()
+    assert all(torch.equal(value, other[name]) for name, value in model.state_dict().items())
