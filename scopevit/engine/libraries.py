@@ -1,7 +1,7 @@
 """The task libraries, and what the tools must know of each."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scopevit.errors import InputError
@@ -20,6 +20,7 @@ class Library:
         show_dir_key: Setting of the folder for the drawings.
         tta_model: Model that averages over test time augmentations, where a config names none; None
             where the library has no such model.
+        loader: What the library's own tool sets in loaders that say nothing of it.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Library:
     visualization: dict[str, Any]
     show_dir_key: str
     tta_model: dict[str, Any] | None
+    loader: dict[str, Any] = field(default_factory=dict)
 
 
 # Modules that `pip install <module>` would not bring, or not in a version that fits.
@@ -45,6 +47,7 @@ LIBRARIES = {
             dict(type='VisualizationHook', enable=True, interval=1),
             'default_hooks.visualization.out_dir',
             dict(type='AverageClsScoreTTA'),
+            dict(pin_memory=True, persistent_workers=True, collate_fn=dict(type='default_collate')),
         ),
         Library(
             'mmdet',
