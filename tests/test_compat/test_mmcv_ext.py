@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from scopevit import compat
+from scopevit.benchmark.memory import PeakMemory
 
 compat.apply()  # before mmcv.ops can be imported
 ops = importlib.import_module('mmcv.ops')
@@ -311,6 +312,18 @@ def test_sigmoid_focal_loss_with_class_weights():
     loss.backward()
     plain.backward()
     torch.testing.assert_close(logits.grad, plain_logits.grad)
+
+
+@pytest.mark.skipif(not STANDS_IN, reason='mmcv compiles focal losses for CUDA only')
+@pytest.mark.parametrize('name', ['forward', 'backward'])
+def test_memory_of_sigmoid_focal_loss(name):
+    logits, target = torch.randn(500, 80), torch.randint(0, 81, (500,))
+    out, weight = torch.empty_like(logits), torch.rand(80)
+    with torch.no_grad(), PeakMemory() as memory:
+        getattr(EXT, f'sigmoid_focal_loss_{name}')(logits, target, weight, out, 2.0, 0.25)
+    # Balance, log-probability, probability, and a byte each for which logits are of the target.
+    assert memory.peak_bytes <= 3.3 * out.nbytes
+    assert memory.largest_bytes == out.nbytes
 
 
 @pytest.mark.skipif(not STANDS_IN, reason='mmcv compiles focal losses for CUDA only')

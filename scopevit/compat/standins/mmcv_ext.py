@@ -215,36 +215,43 @@ def _row_weight(weight: Tensor, target: Tensor) -> Tensor | None:
 
 
 def _sigmoid_focal_terms(
-    input: Tensor, target: Tensor, alpha: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sign, class balance, probability and log-probability of the truth, each (N, C)."""
+    input: Tensor, target: Tensor, alpha: float, sign: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Negated class balance, log-probability and probability of the truth, each (N, C).
+
+    All may be written to: detectors with dense heads have a hundred million logits. The balance of
+    logits that are not of the target is multiplied by `sign`.
+    """
     is_target = target[:, None] == torch.arange(input.size(1), device=input.device)
     logits = torch.where(is_target, input, -input)
-    balance = torch.where(is_target, alpha, 1 - alpha).to(input.dtype)
-    sign = torch.where(is_target, 1, -1).to(input.dtype)
-    return sign, balance, logits.sigmoid(), logsigmoid(logits)
+    log_prob = logsigmoid(logits)
+    balance = torch.full_like(logits, sign * (alpha - 1)).masked_fill_(is_target, -alpha)
+    return balance, log_prob, logits.sigmoid_()
 
 
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
     """Fills `output` (N, C) with `-alpha_t * (1 - p_t) ** gamma * log(p_t)`."""
-    _, balance, prob, log_prob = _sigmoid_focal_terms(_upcast(input), target, alpha)
-    loss = -balance * (1 - prob) ** gamma * log_prob
+    loss, log_prob, prob = _sigmoid_focal_terms(_upcast(input), target, alpha, 1)
+    rest = prob.neg_().add_(1)
+    loss.mul_(rest.pow_(gamma)).mul_(log_prob)
     row_weight = _row_weight(_upcast(weight), target)
-    output.copy_(loss if row_weight is None else loss * row_weight[:, None])
+    output.copy_(loss if row_weight is None else loss.mul_(row_weight[:, None]))
 
 
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
     """Fills `grad_input` (N, C) with the derivative of the loss by the logits."""
-    sign, balance, prob, log_prob = _sigmoid_focal_terms(_upcast(input), target, alpha)
+    grad, log_prob, prob = _sigmoid_focal_terms(_upcast(input), target, alpha, -1)
     # With q = 1 - p_t: d(q^gamma log p_t)/dz = q^gamma (q - gamma p_t log p_t), z = +-logit.
-    rest = 1 - prob
-    grad = -sign * balance * rest**gamma * (rest - gamma * prob * log_prob)
+    slope = log_prob.mul_(prob).mul_(-gamma)
+    rest = prob.neg_().add_(1)
+    slope.add_(rest)
+    grad.mul_(rest.pow_(gamma)).mul_(slope)
     row_weight = _row_weight(_upcast(weight), target)
-    grad_input.copy_(grad if row_weight is None else grad * row_weight[:, None])
+    grad_input.copy_(grad if row_weight is None else grad.mul_(row_weight[:, None]))
 
 
 def _softmax_focal_terms(softmax: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
