@@ -1,5 +1,6 @@
 """The operators behind mmcv.ops, against implementations that share no code with them."""
 
+import contextlib
 import importlib
 import itertools
 import math
@@ -9,6 +10,7 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from scopevit import compat
 from scopevit.benchmark.memory import PeakMemory
@@ -259,6 +261,20 @@ def test_roi_align_in_half_precision(dtype):
     output.sum().backward()
     expected.sum().backward()
     torch.testing.assert_close(features.grad, exact.grad.to(dtype))
+
+
+@pytest.mark.skipif(not STANDS_IN, reason='the compiled operator is another')
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_roi_align_tells_that_its_gradient_is_not_deterministic(device, monkeypatch):
+    """On CUDA, where its kernel adds in any order; as torchvision's own operator does."""
+    monkeypatch.setattr(torch, 'are_deterministic_algorithms_enabled', lambda: True)
+    alert = pytest.raises(RuntimeError, match='roi_align_backward_kernel does not have a determin')
+    with FakeTensorMode():
+        grad, rois, features = (
+            torch.empty(shape, device=device) for shape in ((7, 3, 2, 2), (7, 5), (2, 3, 12, 16))
+        )
+        with alert if device == 'cuda' else contextlib.nullcontext():
+            EXT.roi_align_backward(grad, rois, grad, grad, features, 2, 2, 0.5, 0, 1, True)
 
 
 @pytest.mark.skipif(not STANDS_IN, reason='the compiled operator has it')

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import alert_not_deterministic
 from torch.nn.functional import logsigmoid
 
 _LOW_PRECISION = (torch.float16, torch.bfloat16)
@@ -185,6 +186,8 @@ def roi_align_backward(
     """Fills `grad_input` (N, C, H, W) from `grad_output` (R, C, h, w)."""
     _require_average(pool_mode)
     grad = _upcast(grad_output)
+    if grad.is_cuda:  # as torchvision's own backward pass, which calls this operator
+        alert_not_deterministic('roi_align_backward_kernel')
     grad_input.copy_(
         _torchvision()._roi_align_backward(
             grad,
