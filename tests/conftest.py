@@ -8,6 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Before mmengine finds GPUs: a test compares what processes on the CPU and this one compute.
+if not os.environ.get('SCOPEVIT_TEST_CUDA'):
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
 import pytest
 import torch
 from mmengine.config import config

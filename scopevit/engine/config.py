@@ -105,6 +105,17 @@ def require(cfg: Config, *keys: str) -> None:
         raise InputError(f'{cfg.filename} has no {", ".join(missing)}')
 
 
+def set_loader_defaults(cfg: Config, library: Library) -> None:
+    """Sets what the library's own tool would in the loaders, where it has a use."""
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(key) or {}
+        useless = {'pin_memory': get_device() == 'cpu'}
+        useless['persistent_workers'] = not loader.get('num_workers')
+        for name, value in library.loader.items():
+            if loader and not useless.get(name):
+                loader.setdefault(name, value)
+
+
 def enable_amp(cfg: Config) -> None:
     """Trains in mixed precision: float16 with loss scaling, or on the CPU a bfloat16 backbone."""
     asked = cfg.optim_wrapper.get('type', 'OptimWrapper')

@@ -9,6 +9,7 @@ from scopevit.engine.libraries import missing_module
 from scopevit.errors import InputError
 
 WRONG_ARGUMENTS = re.compile(r'\.__init__\(\) (got an unexpected keyword|missing \d+ required)')
+UNEQUAL_IMAGES = 'stack expects each tensor to be equal size'
 
 
 @contextmanager
@@ -26,6 +27,13 @@ def input_errors(source: str) -> Iterator[None]:
         if message is None:
             raise
         raise InputError(message) from error
+    except RuntimeError as error:  # of torch, also from a process that loads data
+        if UNEQUAL_IMAGES not in str(error):
+            raise
+        raise InputError(
+            f'{source}: the images of a batch differ in size: let the pipeline make them equal, or '
+            "pad them with collate_fn=dict(type='pseudo_collate') in the dataloader"
+        ) from error
 
 
 def explain(error: Exception, source: str) -> str | None:

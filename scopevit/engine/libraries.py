@@ -1,7 +1,7 @@
 """The task libraries, and what the tools must know of each."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scopevit.errors import InputError
@@ -20,6 +20,7 @@ class Library:
         show_dir_key: Setting of the folder for the drawings.
         dump_metric: Metric that writes the predictions of a test.
         package: What to tell pip to install it, where that is not its name.
+        loader: What its own tool sets in loaders that say nothing of it.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Library:
     show_dir_key: str = 'default_hooks.visualization.out_dir'
     dump_metric: str = 'DumpResults'
     package: str = ''
+    loader: dict[str, Any] = field(default_factory=dict)
 
 
 # Modules that `pip install <module>` would not bring, or not in a version that fits.
@@ -40,6 +42,9 @@ LIBRARIES = {
         visualizer='UniversalVisualizer',
         visualization=dict(type='VisualizationHook', enable=True, interval=1),
         tta_model=dict(type='AverageClsScoreTTA'),
+        loader=dict(
+            pin_memory=True, persistent_workers=True, collate_fn=dict(type='default_collate')
+        ),
     ),
     'mmdet': Library(
         'mmdet',

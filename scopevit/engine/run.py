@@ -26,6 +26,7 @@ from scopevit.engine.config import (
     enable_tta,
     load_config,
     require,
+    set_loader_defaults,
 )
 from scopevit.engine.distributed import check_launcher, leave_process_group, setup
 from scopevit.engine.environment import describe_run
@@ -69,8 +70,9 @@ def train(
             a sample that cannot be read turns up only in the course of training.
     """
     cfg = load_config(config, cfg_options, work_dir)
-    find_library(cfg.get('default_scope'))
+    library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    set_loader_defaults(cfg, library)
     if amp:
         enable_amp(cfg)
     if auto_scale_lr:
@@ -125,6 +127,7 @@ def test(
     cfg = load_config(config, cfg_options, work_dir)
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
+    set_loader_defaults(cfg, library)
     if tta:
         enable_tta(cfg, library)
     if show or show_dir:

@@ -1,4 +1,4 @@
-"""What exists for a CPU's sake: it computes the same as the plain way, which other devices take."""
+"""What exists for a device, mostly for a CPU: it computes the same as the plain way does."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,6 +12,10 @@ from scopevit.models.modes import compute_dtype, is_known
 # Numbers of the widest map that is made at a time, 4 MB in float32. Larger ones leave the caches,
 # and the C library gives their memory back to the system after every use.
 PART_NUMEL = 2**20
+# The largest batch that CUDA's attention kernels take at a time: it is a dimension of their grid
+# (`getBlocksGrid` in torch's mem_eff_attention/kernel_backward.h), as the heads are by themselves.
+# torch splits larger ones, but fails at the gradient of a bias (pytorch pull request 177985).
+MAX_BATCH = 2**16 - 1
 
 
 class TokenLinear(nn.Linear):
@@ -61,8 +65,10 @@ def is_pointwise(norm: nn.Module) -> bool:
 def part_size(size: int, numel: int, x: Tensor) -> int:
     """Returns how many entries of an axis of `size` to work on at a time; see `in_parts`."""
     # A compiler that does not know the sizes gets the whole.
-    if x.device.type != 'cpu' or not is_known(*x.shape):
+    if not is_known(*x.shape):
         return size
+    if x.device.type != 'cpu':
+        return min(size, MAX_BATCH)
     return min(max(PART_NUMEL // numel, 1), size)
 
 

@@ -1,5 +1,6 @@
 """The operators behind mmcv.ops, against implementations that share no code with them."""
 
+import contextlib
 import importlib
 import itertools
 import math
@@ -9,8 +10,10 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from scopevit import compat
+from scopevit.benchmark.memory import PeakMemory
 
 compat.apply()  # before mmcv.ops can be imported
 ops = importlib.import_module('mmcv.ops')
@@ -260,6 +263,20 @@ def test_roi_align_in_half_precision(dtype):
     torch.testing.assert_close(features.grad, exact.grad.to(dtype))
 
 
+@pytest.mark.skipif(not STANDS_IN, reason='the compiled operator is another')
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_roi_align_tells_that_its_gradient_is_not_deterministic(device, monkeypatch):
+    """On CUDA, where its kernel adds in any order; as torchvision's own operator does."""
+    monkeypatch.setattr(torch, 'are_deterministic_algorithms_enabled', lambda: True)
+    alert = pytest.raises(RuntimeError, match='roi_align_backward_kernel does not have a determin')
+    with FakeTensorMode():
+        grad, rois, features = (
+            torch.empty(shape, device=device) for shape in ((7, 3, 2, 2), (7, 5), (2, 3, 12, 16))
+        )
+        with alert if device == 'cuda' else contextlib.nullcontext():
+            EXT.roi_align_backward(grad, rois, grad, grad, features, 2, 2, 0.5, 0, 1, True)
+
+
 @pytest.mark.skipif(not STANDS_IN, reason='the compiled operator has it')
 def test_roi_align_of_maxima_is_refused():
     with pytest.raises(NotImplementedError, match="pool_mode='max'"):
@@ -311,6 +328,18 @@ def test_sigmoid_focal_loss_with_class_weights():
     loss.backward()
     plain.backward()
     torch.testing.assert_close(logits.grad, plain_logits.grad)
+
+
+@pytest.mark.skipif(not STANDS_IN, reason='mmcv compiles focal losses for CUDA only')
+@pytest.mark.parametrize('name', ['forward', 'backward'])
+def test_memory_of_sigmoid_focal_loss(name):
+    logits, target = torch.randn(500, 80), torch.randint(0, 81, (500,))
+    out, weight = torch.empty_like(logits), torch.rand(80)
+    with torch.no_grad(), PeakMemory() as memory:
+        getattr(EXT, f'sigmoid_focal_loss_{name}')(logits, target, weight, out, 2.0, 0.25)
+    # Balance, log-probability, probability, and a byte each for which logits are of the target.
+    assert memory.peak_bytes <= 3.3 * out.nbytes
+    assert memory.largest_bytes == out.nbytes
 
 
 @pytest.mark.skipif(not STANDS_IN, reason='mmcv compiles focal losses for CUDA only')

@@ -44,3 +44,26 @@ def test_options_may_add_what_the_runner_knows():
     config.merge_options(cfg, {'randomness.seed': 3, 'model.backbone.depth': 1})
     assert cfg.randomness.seed == 3
     assert cfg.model.backbone.depth == 1
+
+
+def test_loaders_of_classification_are_those_of_its_own_tool(monkeypatch):
+    monkeypatch.setattr(config, 'get_device', lambda: 'cuda')
+    own = dict(pin_memory=True, persistent_workers=True, collate_fn=dict(type='default_collate'))
+    said = dict(num_workers=2, **dict.fromkeys(own, False))
+    loaders = dict(train_dataloader=dict(num_workers=2), val_dataloader=said, test_dataloader=None)
+    cfg = Config(loaders)
+    config.set_loader_defaults(cfg, libraries.LIBRARIES['mmpretrain'])
+    assert cfg.train_dataloader == dict(num_workers=2, **own)
+    assert cfg.val_dataloader == said
+    assert cfg.test_dataloader is None
+    for name in ('mmdet', 'mmseg', 'mmpose'):
+        cfg = Config(loaders)
+        config.set_loader_defaults(cfg, libraries.LIBRARIES[name])
+        assert cfg.to_dict() == loaders
+
+
+def test_loaders_get_nothing_that_has_no_use(monkeypatch):
+    monkeypatch.setattr(config, 'get_device', lambda: 'cpu')
+    cfg = Config(dict(test_dataloader=dict(batch_size=4)))
+    config.set_loader_defaults(cfg, libraries.LIBRARIES['mmpretrain'])
+    assert cfg.test_dataloader == dict(batch_size=4, collate_fn=dict(type='default_collate'))

@@ -251,6 +251,35 @@ def test_in_ddp(attn, tmp_path):
         torch.distributed.destroy_process_group()
 
 
+def replica_of(module):
+    """What `torch.nn.parallel.replicate`, and so DataParallel, gives a GPU: no parameters."""
+    replica = module._replicate_for_data_parallel()
+    for name, child in module._modules.items():
+        setattr(replica, name, replica_of(child))
+    for name, parameter in module._parameters.items():
+        setattr(replica, name, None if parameter is None else parameter.clone())
+    return replica
+
+
+def test_a_replica_in_data_parallel(attn):
+    x = torch.randn(1, 10, 8, DIMS)
+    replica = replica_of(attn)
+    assert not list(replica.parameters())
+    replica(x).square().sum().backward()
+    given = {name: parameter.grad for name, parameter in attn.named_parameters()}
+    attn.zero_grad()
+    attn(x).square().sum().backward()
+    for name, parameter in attn.named_parameters():
+        assert parameter.grad.abs().sum() > 0
+        torch.testing.assert_close(given[name], parameter.grad)
+    with torch.no_grad():
+        assert torch.equal(replica_of(attn)(x), uncached(attn, x))
+        in_place(attn)  # what the first replica made is of no use any more
+        assert torch.equal(replica_of(attn)(x), uncached(attn, x))
+    attn.train()
+    replica_of(attn)(x).sum().backward()
+
+
 # Copies -------------------------------------------------------------------------------------------
 
 

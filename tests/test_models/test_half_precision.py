@@ -8,9 +8,11 @@ import cv2
 import pytest
 import torch
 from golden import CASES, NUM_CLASSES, authors_weights, golden_image, parse_case
+from mini import MINI
 from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
 
+from scopevit import ScopeViT
 from scopevit.models.convert import convert_state_dict
 
 DEMO = Path(__file__).parents[2] / 'data' / 'demo'
@@ -84,3 +86,14 @@ def test_golden_sizes_give_numbers(case, dtype):
     for a, b in zip(half, exact, strict=True):
         assert a.isfinite().all()
         assert (a - b).abs().max() < tolerance * b.abs().max()
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('deploy', [False, True], ids=['trained', 'deployed'])
+@pytest.mark.parametrize(('scale', 'is_float'), [(1e-6, True), (0.0, False)])
+def test_type_of_the_maps(scale, is_float, deploy, dtype):
+    """LayerScale's vectors are float32, and so are the maps; else they are as linear layers'."""
+    model = ScopeViT(MINI, layer_scale_init_value=scale, deploy=deploy).eval()
+    with torch.no_grad(), torch.autocast('cpu', dtype):
+        maps = model(torch.randn(1, 3, 64, 64))
+    assert [out.dtype for out in maps] == [torch.float32 if is_float else dtype] * 4

@@ -1,4 +1,4 @@
-"""What a CPU gets: linear layers as 1x1 convolutions, and large maps made in parts."""
+"""What a CPU gets: linear layers as 1x1 convolutions, and large maps in parts; and a GPU."""
 
 import copy
 
@@ -11,8 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from scopevit import ScopeViT
 from scopevit.benchmark.memory import PeakMemory
 from scopevit.models import cpu
+from scopevit.models import scopevit as network
 from scopevit.models.cpu import TokenLinear
-from scopevit.models.scopevit import Mlp
+from scopevit.models.scopevit import GlobalScaleDilatedAttention, Mlp
 
 
 def mini(**kwargs):
@@ -172,3 +173,21 @@ def test_channels_last_takes_the_deployed_form():
     model.switch_to_deploy()
     model.to(memory_format=torch.channels_last)
     assert_near(model(x.contiguous(memory_format=torch.channels_last)), expected)
+
+
+@pytest.mark.parametrize('device', ['cpu', 'meta'])
+def test_no_other_device_attends_to_more_groups_than_a_grid_holds(device, monkeypatch):
+    """Two images of 256 x 256 groups."""
+    sizes, attend = [], network.biased_attention
+
+    def spy(q, *others):
+        sizes.append(len(q))
+        return attend(q, *others)
+
+    monkeypatch.setattr(network, 'biased_attention', spy)
+    attn = GlobalScaleDilatedAttention(1, 1, 4).to(device)
+    x = torch.randn(2, 1024, 1024, 1, device=device, requires_grad=True)
+    attn(x).sum().backward()
+    assert x.grad.shape == x.shape
+    assert sum(sizes) == 2 * 65536
+    assert device == 'cpu' or sizes == [65535, 65535, 2]

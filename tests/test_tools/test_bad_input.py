@@ -222,6 +222,21 @@ def test_unreadable_image(name, workers, make_task, refuses):
     assert line.startswith(f'error: cannot load {task.data / "images"}/')
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_images_of_a_batch_that_differ_in_size(workers, make_task, tool, fails):
+    task = make_task('classification')
+    task.edit("dict(type='Resize', scale=64)", "dict(type='ResizeEdge', scale=64)")
+    for path in (task.data / 'images').iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path))[:, : 14 + int(path.stem) % 7])
+    options = ['--work-dir', task.work_dir, '--no-validate', '--cfg-options']
+    workers = f'train_dataloader.num_workers={workers}'
+    line = fails('train', task.config, *options, workers)
+    assert 'classification.py: the images of a batch differ in size' in line
+    pad = 'train_dataloader.collate_fn.type=pseudo_collate'  # the way out that it names
+    code, err = tool('train', task.config, *options, workers, pad)
+    assert code == 0, err
+
+
 def test_missing_image(make_task, refuses, save_weights):
     task = make_task('detection')
     images = sorted((task.data / 'images').iterdir())

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from marks import rest_is_slow
+from mmengine.device import get_device
 from mmengine.model.utils import _BatchNormXd
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -129,6 +130,12 @@ def test_trains_in_two_processes(name, make_odd_task, tool, tmp_path):
     validation = read_validation(tmp_path / 'two')
     assert metrics
     assert {key: validation[key] for key in metrics} == metrics
+
+
+def test_this_process_sees_no_gpu_either():
+    if not os.environ.get('SCOPEVIT_TEST_CUDA'):
+        assert os.environ['CUDA_VISIBLE_DEVICES'] == ''
+        assert get_device() == 'cpu'
 
 
 # The metrics of a new model are 0 here, so its predictions are compared.

@@ -86,6 +86,8 @@ def test_accuracy_of_a_constant_answer(tta, make_task, tool, save_weights):
     report = json.loads((task.work_dir / 'metrics.json').read_text())
     # 4 of the 8 images are trousers.
     assert report['metrics'] == {'accuracy/top1': 50.0}
+    (log,) = task.work_dir.glob('2*/2*.log')
+    assert "collate_fn=dict(type='default_collate')" in log.read_text()
 
 
 @pytest.mark.parametrize('tta', [[], ['--tta']])

@@ -86,6 +86,8 @@ def test_options_reach_the_run(make_task, tool, monkeypatch, tmp_path):
     assert checkpoint['optimizer']['param_groups'][0]['lr'] == pytest.approx(0.005)
     assert 'Epoch(train)' in log_of(work_dir)
     assert 'Epoch(val)' not in log_of(work_dir)
+    loader = load_config(work_dir / task.config.name).train_dataloader
+    assert loader.collate_fn == dict(type='default_collate')  # as in the library's own tool
 
 
 def test_load_from_reports_what_it_does_not_load(make_task, tool, save_weights):

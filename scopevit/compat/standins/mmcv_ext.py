@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import alert_not_deterministic
 from torch.nn.functional import logsigmoid
 
 _LOW_PRECISION = (torch.float16, torch.bfloat16)
@@ -178,6 +179,8 @@ def roi_align_backward(
 ) -> None:
     """Fills `grad_input` (N, C, H, W) from `grad_output` (R, C, h, w)."""
     grad = _upcast(grad_output)
+    if grad.is_cuda:  # as torchvision's own backward pass, which calls this operator
+        alert_not_deterministic('roi_align_backward_kernel')
     grad_input.copy_(
         _torchvision()._roi_align_backward(
             grad,
@@ -209,34 +212,41 @@ def _row_weight(weight: Tensor, target: Tensor) -> Tensor:
 
 
 def _sigmoid_focal_terms(
-    input: Tensor, target: Tensor, alpha: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sign, class balance, probability and log-probability of the truth, each (N, C)."""
+    input: Tensor, target: Tensor, alpha: float, sign: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Negated class balance, log-probability and probability of the truth, each (N, C).
+
+    All may be written to: detectors with dense heads have a hundred million logits. The balance of
+    logits that are not of the target is multiplied by `sign`.
+    """
     is_target = target[:, None] == torch.arange(input.size(1), device=input.device)
     logits = torch.where(is_target, input, -input)
-    balance = torch.where(is_target, alpha, 1 - alpha).to(input.dtype)
-    sign = torch.where(is_target, 1, -1).to(input.dtype)
-    return sign, balance, logits.sigmoid(), logsigmoid(logits)
+    log_prob = logsigmoid(logits)
+    balance = torch.full_like(logits, sign * (alpha - 1)).masked_fill_(is_target, -alpha)
+    return balance, log_prob, logits.sigmoid_()
 
 
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
     """Fills `output` (N, C) with `-alpha_t * (1 - p_t) ** gamma * log(p_t)`."""
-    _, balance, prob, log_prob = _sigmoid_focal_terms(_upcast(input), target, alpha)
-    loss = -balance * (1 - prob) ** gamma * log_prob
-    output.copy_(loss * _row_weight(weight, target)[:, None])
+    loss, log_prob, prob = _sigmoid_focal_terms(_upcast(input), target, alpha, 1)
+    rest = prob.neg_().add_(1)
+    loss.mul_(rest.pow_(gamma)).mul_(log_prob)
+    output.copy_(loss.mul_(_row_weight(weight, target)[:, None]))
 
 
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
     """Fills `grad_input` (N, C) with the derivative of the loss by the logits."""
-    sign, balance, prob, log_prob = _sigmoid_focal_terms(_upcast(input), target, alpha)
+    grad, log_prob, prob = _sigmoid_focal_terms(_upcast(input), target, alpha, -1)
     # With q = 1 - p_t: d(q^gamma log p_t)/dz = q^gamma (q - gamma p_t log p_t), z = +-logit.
-    rest = 1 - prob
-    grad = -sign * balance * rest**gamma * (rest - gamma * prob * log_prob)
-    grad_input.copy_(grad * _row_weight(weight, target)[:, None])
+    slope = log_prob.mul_(prob).mul_(-gamma)
+    rest = prob.neg_().add_(1)
+    slope.add_(rest)
+    grad.mul_(rest.pow_(gamma)).mul_(slope)
+    grad_input.copy_(grad.mul_(_row_weight(weight, target)[:, None]))
 
 
 def _softmax_focal_terms(softmax: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
