@@ -18,6 +18,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+# Their bindings to Python switch to a tensor's device, for which a torch built for CPUs has no way.
+GUARDED = {Tensor.contiguous, Tensor.__getitem__, Tensor.__setitem__}
+
 
 class Calls(TorchFunctionMode):
     """Counts what is called of torch, by its name."""
@@ -39,14 +42,7 @@ class OnlyCuda(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        if func is torch.ops.prim.device.default:
-            # Only C++ code asks this way. Of a CUDA device, the autograd engine would ask the
-            # driver for its streams.
-            return torch.device('meta')
-        kwargs = kwargs or {}
-        if kwargs.get('device') == torch.device('meta'):  # C++ code makes one beside another
-            kwargs = {**kwargs, 'device': torch.device('cuda')}
-        out = func(*args, **kwargs)
+        out = func(*args, **(kwargs or {}))
         for x in tree_leaves((args, kwargs, out)):
             if isinstance(x, Tensor) and x.device.type != 'cuda' and x.dim():
                 raise AssertionError(f'{func} on {x.device}, of shape {tuple(x.shape)}')
@@ -65,6 +61,8 @@ def fake_cuda() -> Iterator[None]:
         patch.setattr(torch.cuda, 'is_bf16_supported', lambda *args, **kwargs: True)
         # They lie nowhere.
         patch.setattr(Tensor, 'data_ptr', lambda tensor: id(tensor))
+        # Checkpoints recompute once for all that asks for it in one backward pass.
+        patch.setattr(torch._C, '_current_graph_task_id', lambda: 0)
         with FakeTensorMode(shape_env=ShapeEnv()), OnlyCuda():
             yield
 
@@ -81,3 +79,32 @@ def to_cuda(module: nn.Module, dtype: torch.dtype) -> nn.Module:
         for name, buffer in part.named_buffers(recurse=False):
             part._buffers[name] = moved(buffer)
     return module
+
+
+@torch.no_grad()
+def backward(x: Tensor) -> None:
+    """As `x.sum().backward()`, without the autograd engine, which asks the driver for streams."""
+    order, seen = [], set()
+
+    def visit(node: Any) -> None:
+        if node is not None and node not in seen:
+            seen.add(node)
+            for after, _ in node.next_functions:
+                visit(after)
+            order.append(node)
+
+    visit(x.grad_fn)
+    grads = {x.grad_fn: {0: torch.ones_like(x)}}
+    for node in reversed(order):
+        given = grads.pop(node, {})
+        if hasattr(node, 'variable'):  # a leaf
+            node.variable.grad = given[0]
+            continue
+        apply = getattr(node, 'apply', node)  # of Python functions
+        out = apply(*(given.get(i) for i in range(len(node._input_metadata))))
+        for grad, (after, index) in zip(out if isinstance(out, tuple) else (out,), node.next_functions):
+            if grad is not None and after is not None:
+                meta = after._input_metadata[index]
+                grad = grad.sum_to_size(meta.shape).to(meta.dtype)
+                known = grads.setdefault(after, {})
+                known[index] = known[index] + grad if index in known else grad

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from fake_cuda import Calls, fake_cuda, to_cuda
+from fake_cuda import Calls, backward, fake_cuda, to_cuda
 from mini import MINI
 from torch import nn
 
@@ -66,7 +66,7 @@ def check(arch, size, form, dtype, autocast=None):
         ]
         assert {(out.dtype, out.device.type) for out in maps} == {(dtype, 'cuda')}
         if form in TRAINED:
-            sum(out.float().sum() for out in maps).backward()
+            backward(sum(out.float().sum() for out in maps))
             for leaf in (x, *model.parameters()):
                 assert leaf.grad.shape == leaf.shape
                 assert leaf.grad.dtype == dtype
