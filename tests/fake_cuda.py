@@ -18,8 +18,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Their bindings to Python switch to a tensor's device, for which a torch built for CPUs has no way.
-GUARDED = {Tensor.contiguous, Tensor.__getitem__, Tensor.__setitem__}
+needs_cuda_code = pytest.mark.skipif(
+    not torch.backends.cuda.is_built(), reason='torch is built for CPUs alone'
+)
 
 
 class Calls(TorchFunctionMode):
@@ -50,11 +51,13 @@ class OnlyCuda(TorchDispatchMode):
 
 
 @contextmanager
-def fake_cuda() -> Iterator[None]:
-    """Makes all tensors fake, which must then be on CUDA.
+def fake_cuda(shape_env: ShapeEnv | None = None) -> Iterator[Calls]:
+    """Makes all tensors fake, which must then be on CUDA; yields what is called.
 
-    Sizes that depend on numbers are symbols.
+    Args:
+        shape_env: Makes symbols of sizes that depend on numbers; without, they are an error.
     """
+    calls = Calls()
     with pytest.MonkeyPatch.context() as patch:
         # Autocast switches itself off where there is no CUDA.
         patch.setattr(torch.cuda.amp.common, 'amp_definitely_not_available', lambda: False)
@@ -63,15 +66,17 @@ def fake_cuda() -> Iterator[None]:
         patch.setattr(Tensor, 'data_ptr', lambda tensor: id(tensor))
         # Checkpoints recompute once for all that asks for it in one backward pass.
         patch.setattr(torch._C, '_current_graph_task_id', lambda: 0)
-        with FakeTensorMode(shape_env=ShapeEnv()), OnlyCuda():
-            yield
+        with FakeTensorMode(shape_env=shape_env), OnlyCuda(), calls:
+            yield calls
 
 
 def to_cuda(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """As `module.to('cuda', dtype)`, from real tensors to fake ones."""
 
     def moved(x: Tensor) -> Tensor:
-        return torch.empty(x.shape, dtype=dtype if x.is_floating_point() else x.dtype, device='cuda')
+        return torch.empty(
+            x.shape, dtype=dtype if x.is_floating_point() else x.dtype, device='cuda'
+        )
 
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
@@ -102,7 +107,9 @@ def backward(x: Tensor) -> None:
             continue
         apply = getattr(node, 'apply', node)  # of Python functions
         out = apply(*(given.get(i) for i in range(len(node._input_metadata))))
-        for grad, (after, index) in zip(out if isinstance(out, tuple) else (out,), node.next_functions):
+        for grad, (after, index) in zip(
+            out if isinstance(out, tuple) else (out,), node.next_functions
+        ):
             if grad is not None and after is not None:
                 meta = after._input_metadata[index]
                 grad = grad.sum_to_size(meta.shape).to(meta.dtype)

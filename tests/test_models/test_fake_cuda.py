@@ -4,15 +4,18 @@ import math
 
 import pytest
 import torch
-from fake_cuda import Calls, backward, fake_cuda, to_cuda
+from fake_cuda import backward, fake_cuda, needs_cuda_code, to_cuda
+from marks import rest_is_slow
 from mini import MINI
 from torch import nn
 
 from scopevit.models import ScopeViT
 from scopevit.models.groups import DilatedGroups
 from scopevit.models.padded_groups import PaddedGroups
+from scopevit.models.scopevit import GlobalScaleDilatedAttention, MultiScaleSelfAttention
 from scopevit.models.sizes import ARCHS
 
+pytestmark = needs_cuda_code
 SIZES = [(224, 224), (224, 232), (250, 232), (32, 32), (200, 336), (800, 1333)]
 TRAINED = ['trained', 'checkpointed']
 # Of weights and images, and of autocast.
@@ -48,13 +51,12 @@ def check(arch, size, form, dtype, autocast=None):
     attentions = sum(depth * (1 + kinds) for depth, kinds in blocks)
     # MSSA 3 and the bias 2, each MLP 2, each kind of group 2
     linears = sum(depth * (9 + 2 * kinds) for depth, kinds in blocks)
-    with fake_cuda():
+    with fake_cuda() as calls:
         to_cuda(model, dtype)
         x = torch.empty(2, 3, *size, dtype=dtype, device='cuda', requires_grad=model.training)
         with (
             torch.set_grad_enabled(model.training),
             torch.autocast('cuda', autocast, enabled=autocast is not None),
-            Calls() as calls,
         ):
             maps = model(x)
         # Linear layers as convolutions, or any of it in parts, would be other numbers.
@@ -80,4 +82,42 @@ def test_sizes_are_of_all_kinds():
 @pytest.mark.parametrize('form', ['eval', 'deployed', *TRAINED])
 @pytest.mark.parametrize('dtype, autocast', DTYPES, ids=str)
 def test_types(dtype, autocast, form):
-    check(MINI, (200, 336), form, dtype, autocast)
+    check(MINI, (64, 96), form, dtype, autocast)
+
+
+@pytest.mark.parametrize('form', rest_is_slow(['eval', 'checkpointed', 'deployed', 'trained']))
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_sizes(size, form):
+    check(MINI, size, form, torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize('form', rest_is_slow(['trained', 'eval', 'deployed', 'checkpointed']))
+@pytest.mark.parametrize('autocast', rest_is_slow([torch.float16, None]), ids=str)
+def test_a_published_size(autocast, form):
+    check('tiny', (250, 232), form, torch.float32, autocast)
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_padded_groups(size):
+    """The groups of a graph compiled for any size."""
+    height, width = size
+    with fake_cuda():
+        groups = PaddedGroups(height, width, 8)
+        x = torch.empty(2, height, width, 16, device='cuda')
+        (kind,) = groups.split(x)
+        bias = groups.mask(torch.empty(4, 64, 64, device='cuda'))
+        assert groups.merge(iter([kind])).shape == x.shape
+        assert len(bias) == kind.shape[1] * kind.shape[2] * 4
+        assert {y.device.type for y in (kind, bias)} == {'cuda'}
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_inputs_of_attention(size):
+    """What the tools that draw attention ask for."""
+    mssa = MultiScaleSelfAttention(16, 4, 2, (2, 1, 1), dict(type='BN'))
+    gsda = GlobalScaleDilatedAttention(16, 4, 8)
+    with fake_cuda():
+        x = torch.empty(2, *maps_of(size)[0], 16, device='cuda')
+        for attention in (mssa, gsda):
+            for inputs in to_cuda(attention, torch.float32).eval().inputs(x):
+                assert {y.device.type for y in inputs if y is not None} == {'cuda'}
