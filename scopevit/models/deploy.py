@@ -38,15 +38,7 @@ def fold_batch_norms(model: nn.Module) -> None:
 
 
 def check_form(names: Iterable[str], deploy: bool) -> None:
-    """Checks that weights are of a backbone in the form of the one they are loaded into.
-
-    Args:
-        names: Names of the weights.
-        deploy: Whether the backbone was switched to deploy.
-
-    Raises:
-        RuntimeError: If they are of the other form.
-    """
+    """Raises a RuntimeError unless weights of these names are of a backbone in the same form."""
     names = list(names)
     if any(name.endswith(BEFORE_0_1) for name in names):
         raise RuntimeError(

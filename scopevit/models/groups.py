@@ -11,18 +11,12 @@ from torch import Tensor
 
 
 def dilated_spans(size: int, grid_size: int) -> tuple[int, list[tuple[slice, int]]]:
-    """Splits one side of a map into its dilated groups.
-
-    The first groups may hold one position more than the others, so that there are at most two
-    kinds of group.
-
-    Args:
-        size: Positions along the side.
-        grid_size: The most positions that a group may hold.
+    """Splits one side of a map, of `size` positions, into groups of `grid_size` at most.
 
     Returns:
         The dilation, and for each kind of group which groups are of the kind and how many positions
-        each of them holds.
+        each of them holds. The first groups may hold one more than the others, so that there are at
+        most two kinds.
     """
     dilation = -(-size // grid_size)  # rounded up
     slots = -(-size // dilation)

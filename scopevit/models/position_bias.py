@@ -94,12 +94,7 @@ def group_bias(full: Tensor, rows: int, columns: int, dtype: torch.dtype) -> Ten
 
 
 class BiasCache:
-    """The biases that came of some weights.
-
-    Args:
-        weights: What the bias was made of.
-        full: Bias of a full group, (heads, G, G, G, G).
-    """
+    """The biases that came of some weights, by way of that of a full group (heads, G, G, G, G)."""
 
     def __init__(self, weights: Sequence[Tensor], full: Tensor) -> None:
         # Held, so that no other tensor comes to lie where one of them was.

@@ -21,21 +21,16 @@ def recomputed(layer: nn.Module, x: Tensor) -> Tensor:
 @contextmanager
 def keep_running_stats(module: nn.Module) -> Iterator[None]:
     """Keeps a recomputed forward pass from counting its batch in the running stats again."""
-    norms = [
-        m
-        for m in module.modules()
-        if isinstance(m, _BatchNorm) and m.training and m.track_running_stats
-    ]
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    norms = [norm for norm in norms if norm.training and norm.track_running_stats]
+    counts: list[Tensor] = [norm.num_batches_tracked for norm in norms]  # type: ignore[misc]
+    before = [(norm.momentum, count.clone()) for norm, count in zip(norms, counts)]
     # Without tracking, a norm would save fewer tensors than the checkpoint expects of it.
-    momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
-    before = [count.clone() for count in counts]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta):
+        for norm, count, (momentum, value) in zip(norms, counts, before):
             norm.momentum = momentum
-        for count, value in zip(counts, before):
             count.copy_(value)
