@@ -59,7 +59,9 @@ def fake_cuda(shape_env: ShapeEnv | None = None) -> Iterator[Calls]:
     """
     calls = Calls()
     with pytest.MonkeyPatch.context() as patch:
-        # Autocast switches itself off where there is no CUDA.
+        # Where there is a GPU, fake tensors would start it.
+        patch.setattr(torch.cuda, 'is_available', lambda: False)
+        # Autocast switches itself off where there is none.
         patch.setattr(torch.cuda.amp.common, 'amp_definitely_not_available', lambda: False)
         patch.setattr(torch.cuda, 'is_bf16_supported', lambda *args, **kwargs: True)
         # They lie nowhere.
@@ -74,9 +76,8 @@ def to_cuda(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """As `module.to('cuda', dtype)`, from real tensors to fake ones."""
 
     def moved(x: Tensor) -> Tensor:
-        return torch.empty(
-            x.shape, dtype=dtype if x.is_floating_point() else x.dtype, device='cuda'
-        )
+        kept = dtype if x.is_floating_point() else x.dtype
+        return torch.empty(x.shape, dtype=kept, device='cuda')
 
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
@@ -89,29 +90,30 @@ def to_cuda(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 @torch.no_grad()
 def backward(x: Tensor) -> None:
     """As `x.sum().backward()`, without the autograd engine, which asks the driver for streams."""
-    order, seen = [], set()
-
-    def visit(node: Any) -> None:
-        if node is not None and node not in seen:
-            seen.add(node)
-            for after, _ in node.next_functions:
-                visit(after)
-            order.append(node)
-
-    visit(x.grad_fn)
-    grads = {x.grad_fn: {0: torch.ones_like(x)}}
-    for node in reversed(order):
+    waiting: Counter[Any] = Counter()  # for how many gradients a node still waits
+    found = [x.grad_fn]
+    while found:
+        for after, _ in found.pop().next_functions:
+            if after is not None:
+                found += [] if after in waiting else [after]
+                waiting[after] += 1
+    ready = [x.grad_fn]
+    grads: dict[Any, dict[int, Tensor]] = {x.grad_fn: {0: torch.ones_like(x)}}
+    while ready:
+        node = ready.pop()
         given = grads.pop(node, {})
         if hasattr(node, 'variable'):  # a leaf
-            node.variable.grad = given[0]
+            node.variable.grad = given.get(0)
             continue
         apply = getattr(node, 'apply', node)  # of Python functions
         out = apply(*(given.get(i) for i in range(len(node._input_metadata))))
-        for grad, (after, index) in zip(
-            out if isinstance(out, tuple) else (out,), node.next_functions
-        ):
-            if grad is not None and after is not None:
-                meta = after._input_metadata[index]
+        out = out if isinstance(out, tuple) else (out,)
+        for grad, (after, index) in zip(out, node.next_functions):
+            if after is None:
+                continue
+            if grad is not None:
+                meta, known = after._input_metadata[index], grads.setdefault(after, {})
                 grad = grad.sum_to_size(meta.shape).to(meta.dtype)
-                known = grads.setdefault(after, {})
                 known[index] = known[index] + grad if index in known else grad
+            waiting[after] -= 1
+            ready += [] if waiting[after] else [after]

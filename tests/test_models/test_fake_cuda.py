@@ -13,11 +13,12 @@ from scopevit.models import ScopeViT
 from scopevit.models.groups import DilatedGroups
 from scopevit.models.padded_groups import PaddedGroups
 from scopevit.models.scopevit import GlobalScaleDilatedAttention, MultiScaleSelfAttention
-from scopevit.models.sizes import ARCHS
+from scopevit.models.sizes import resolve_arch
 
 pytestmark = needs_cuda_code
 SIZES = [(224, 224), (224, 232), (250, 232), (32, 32), (200, 336), (800, 1333)]
 TRAINED = ['trained', 'checkpointed']
+FORMS = [*TRAINED, 'eval', 'deployed', 'checkpointed, in eval mode']
 # Of weights and images, and of autocast.
 DTYPES = [
     (torch.float64, None),
@@ -41,8 +42,8 @@ def kinds_of(size):
 
 def check(arch, size, form, dtype, autocast=None):
     """Traces a pass, with gradients if the form is trained, and asserts where it went and how."""
-    row = ARCHS.get(arch) if isinstance(arch, str) else arch
-    model = ScopeViT(arch, drop_path_rate=0.1, with_cp=form == 'checkpointed')
+    row = resolve_arch(arch)
+    model = ScopeViT(arch, drop_path_rate=0.1, with_cp='checkpointed' in form)
     model.train(form in TRAINED)
     if form == 'deployed':
         model.switch_to_deploy()
@@ -69,29 +70,43 @@ def check(arch, size, form, dtype, autocast=None):
         assert {(out.dtype, out.device.type) for out in maps} == {(dtype, 'cuda')}
         if form in TRAINED:
             backward(sum(out.float().sum() for out in maps))
+            is_recomputed = calls.count['linear'] > linears
+            assert is_recomputed == (form == 'checkpointed')
             for leaf in (x, *model.parameters()):
                 assert leaf.grad.shape == leaf.shape
                 assert leaf.grad.dtype == dtype
                 assert leaf.grad.device.type == 'cuda'
 
 
+def test_what_the_tests_stand_on():
+    with fake_cuda(), pytest.raises(AssertionError, match='arange.* on cpu, of shape .4'):
+        torch.arange(4)
+    model = ScopeViT(MINI, drop_path_rate=0.1).double()
+    x = torch.rand(2, 3, 72, 50, dtype=torch.float64, requires_grad=True)
+    leaves = [x, *model.parameters()]
+    loss = sum(out.square().sum() for out in model(x))
+    expected = torch.autograd.grad(loss, leaves, retain_graph=True)
+    backward(loss)
+    torch.testing.assert_close([leaf.grad for leaf in leaves], list(expected))
+
+
 def test_sizes_are_of_all_kinds():
     assert {kinds for size in SIZES for kinds in kinds_of(size)} == {1, 2, 4}
 
 
-@pytest.mark.parametrize('form', ['eval', 'deployed', *TRAINED])
+@pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('dtype, autocast', DTYPES, ids=str)
 def test_types(dtype, autocast, form):
     check(MINI, (64, 96), form, dtype, autocast)
 
 
-@pytest.mark.parametrize('form', rest_is_slow(['eval', 'checkpointed', 'deployed', 'trained']))
+@pytest.mark.parametrize('form', rest_is_slow(['eval', *TRAINED, 'deployed']))
 @pytest.mark.parametrize('size', SIZES, ids=str)
 def test_sizes(size, form):
     check(MINI, size, form, torch.float32, torch.bfloat16)
 
 
-@pytest.mark.parametrize('form', rest_is_slow(['trained', 'eval', 'deployed', 'checkpointed']))
+@pytest.mark.parametrize('form', rest_is_slow(FORMS))
 @pytest.mark.parametrize('autocast', rest_is_slow([torch.float16, None]), ids=str)
 def test_a_published_size(autocast, form):
     check('tiny', (250, 232), form, torch.float32, autocast)
