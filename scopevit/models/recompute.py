@@ -1,7 +1,6 @@
 """Activation checkpointing that leaves the statistics of batch norms alone."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +13,25 @@ def recomputed(layer: nn.Module, x: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         # A compiled graph updates running statistics once, however often it recomputes.
         return checkpoint(layer, x, use_reentrant=False)
-    contexts = lambda: (nullcontext(), keep_running_stats(layer))  # noqa: E731
-    return checkpoint(layer, x, use_reentrant=False, context_fn=contexts)
+    contexts = nullcontext(), KeepRunningStats(layer)
+    return checkpoint(layer, x, use_reentrant=False, context_fn=lambda: contexts)
 
 
-@contextmanager
-def keep_running_stats(module: nn.Module) -> Iterator[None]:
-    """Keeps a recomputed forward pass from counting its batch in the running stats again."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
-    norms = [norm for norm in norms if norm.training and norm.track_running_stats]
-    counts: list[Tensor] = [norm.num_batches_tracked for norm in norms]  # type: ignore[misc]
-    before = [(norm.momentum, count.clone()) for norm, count in zip(norms, counts)]
-    # Without tracking, a norm would save fewer tensors than the checkpoint expects of it.
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, count, (momentum, value) in zip(norms, counts, before):
+class KeepRunningStats:
+    """Keeps recomputed forward passes from counting their batch in the running stats again."""
+
+    def __init__(self, module: nn.Module) -> None:
+        norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+        self.norms = [norm for norm in norms if norm.training and norm.track_running_stats]
+
+    def __enter__(self) -> None:
+        self.momenta = [norm.momentum for norm in self.norms]
+        self.counts = [norm.num_batches_tracked.clone() for norm in self.norms]  # type: ignore
+        # Without tracking, a norm would save fewer tensors than the checkpoint expects of it.
+        for norm in self.norms:
+            norm.momentum = 0.0
+
+    def __exit__(self, *_: object) -> None:
+        for norm, momentum, count in zip(self.norms, self.momenta, self.counts):
             norm.momentum = momentum
-            count.copy_(value)
+            norm.num_batches_tracked.copy_(count)  # type: ignore

@@ -252,6 +252,20 @@ def test_checkpointing_changes_nothing_but_memory():
     assert saved[1] < saved[0] / 3
 
 
+def test_checkpointing_takes_a_second_backward_pass():
+    model = mini(with_cp=True, drop_path_rate=0.3).double().train()
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    loss = sum((out**2).mean() for out in model(x))
+    loss.backward(retain_graph=True)
+    first = [p.grad.clone() for p in model.parameters()]
+    loss.backward()
+    for p, grad in zip(model.parameters(), first):
+        torch.testing.assert_close(p.grad, 2 * grad)
+    assert {m.num_batches_tracked.item() for m in model.modules() if isinstance(m, _BatchNorm)} == {
+        1
+    }
+
+
 def test_copies_and_pickles():
     model, x = mini().eval(), torch.randn(1, 3, 40, 56)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
