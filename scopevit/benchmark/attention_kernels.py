@@ -1,0 +1,149 @@
+"""Which kernels torch takes for the attention of a network's layers."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from scopevit.report import markdown_table, size_text
+
+# torch's fused operators by what the field calls them.
+FUSED = {
+    'aten::_scaled_dot_product_flash_attention': 'flash',
+    'aten::_scaled_dot_product_efficient_attention': 'memory-efficient',
+    'aten::_scaled_dot_product_cudnn_attention': 'cuDNN',
+    'aten::_scaled_dot_product_fused_attention_overrideable': 'overrideable',
+    'aten::_scaled_dot_product_flash_attention_for_cpu': 'flash (CPU)',
+}
+# Inference mode does not take these apart by itself.
+COMPOSITE = ('aten::scaled_dot_product_attention', 'aten::softmax')
+MATH = 'math'  # products and a softmax, which torch takes where no fused operator fits
+PRODUCTS = 'products'  # the same in the layer's own code
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One attention, as torch computed it."""
+
+    layer: str  # dotted name of the module that asked for it
+    kernel: str  # one of the values of `FUSED`, `MATH` or `PRODUCTS`
+    queries: tuple[int, ...]  # (B, heads, S, D); with `PRODUCTS` without D
+    keys: int
+    has_bias: bool | None  # of the logits; None with `PRODUCTS`, which do not tell
+
+
+def attention_kernels(module: nn.Module, run: Callable[[], object]) -> list[AttentionCall]:
+    """Returns the attention of a run, forward and perhaps backward, in the order of the calls.
+
+    Backward operators are those that belong to the forward ones, and not listed; layers that are
+    computed again in the backward pass are listed again. What is compiled cannot be watched.
+
+    Args:
+        module: The network, whose modules give the layers their names.
+        run: Runs it.
+    """
+    calls: list[AttentionCall] = []
+    # The function mode sees calls before torch has chosen, the dispatch mode what it chose.
+    with (
+        names_of_running(module) as running,
+        MathAttention(calls, running),
+        FusedAttention(calls, running),
+    ):
+        run()
+    return calls
+
+
+@contextmanager
+def names_of_running(module: nn.Module) -> Iterator[list[str]]:
+    """Yields the names of the modules that run at the moment, from the outermost to the innermost.
+
+    (torch's `ModuleTracker` loses its way where a checkpoint stops a layer that it recomputes.)
+    """
+    running: list[str] = []
+
+    def enter(name: str, *_: object) -> None:
+        running.append(name)
+
+    def leave(*_: object) -> None:
+        running.pop()
+
+    with ExitStack() as hooks:
+        for name, part in module.named_modules():
+            hooks.enter_context(part.register_forward_pre_hook(partial(enter, name)))
+            hooks.enter_context(part.register_forward_hook(leave, always_call=True))
+        yield running
+
+
+class FusedAttention(TorchDispatchMode):
+    """Adds the fused operators that run, and the softmax of layers that do without, to `calls`."""
+
+    def __init__(self, calls: list[AttentionCall], running: list[str]) -> None:
+        super().__init__()
+        self.calls, self.running = calls, running
+
+    def __torch_dispatch__(
+        self, func: Any, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        kwargs = kwargs or {}
+        name = func._schema.name
+        if name in COMPOSITE:
+            with self:
+                return func.decompose(*args, **kwargs)
+        if name in FUSED:
+            q, k = args[:2]
+            biases = [kwargs.get('attn_mask'), kwargs.get('attn_bias'), *args[3:4]]
+            self.add(FUSED[name], q.shape, k.shape[-2], any(isinstance(b, Tensor) for b in biases))
+        elif name == 'aten::_softmax':
+            self.add(PRODUCTS, args[0].shape[:-1], args[0].shape[-1], None)
+        return func(*args, **kwargs)
+
+    def add(self, kernel: str, queries: Sequence[int], keys: int, has_bias: bool | None) -> None:
+        layer = self.running[-1] if self.running else ''
+        self.calls.append(AttentionCall(layer, kernel, tuple(queries), keys, has_bias))
+
+
+class MathAttention(TorchFunctionMode):
+    """Adds calls of `F.scaled_dot_product_attention` of which no fused operator came."""
+
+    def __init__(self, calls: list[AttentionCall], running: list[str]) -> None:
+        super().__init__()
+        self.calls, self.running = calls, running
+
+    def __torch_function__(
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        kwargs = kwargs or {}
+        before = len(self.calls)
+        out = func(*args, **kwargs)
+        if func is F.scaled_dot_product_attention and len(self.calls) == before:
+            given = dict(zip(('query', 'key', 'value', 'attn_mask'), args)) | kwargs
+            q, k, bias = given['query'], given['key'], given.get('attn_mask')
+            layer = self.running[-1] if self.running else ''
+            call = AttentionCall(layer, MATH, tuple(q.shape), k.shape[-2], bias is not None)
+            self.calls.append(call)
+        return out
+
+
+def attention_kernels_table(calls: Sequence[AttentionCall]) -> str:
+    """Returns the table of calls in Markdown, those that differ only in the block as one row."""
+    rows = Counter(
+        (
+            re.sub(r'\bblocks\.\d+', 'blocks.*', call.layer),
+            size_text(call.queries),
+            str(call.keys),
+            {True: 'yes', False: 'no', None: ''}[call.has_bias],
+            call.kernel,
+        )
+        for call in calls
+    )
+    cells = [[*row, str(count)] for row, count in rows.items()]
+    columns = ['layer', 'queries', 'keys', 'bias', 'kernel', 'calls']
+    return markdown_table(columns, cells, align='lrrllr')
