@@ -1,5 +1,6 @@
 """The golden numbers in tests/data/golden: their weights, their images, their comparison."""
 
+import functools
 import math
 import re
 import zlib
@@ -7,6 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.models import ImageClassifier
+
+from scopevit.models.convert import convert_state_dict
 
 GOLDEN_DIR = Path(__file__).parent / 'data' / 'golden'
 CASES = sorted(path.stem for path in GOLDEN_DIR.glob('*.npz'))
@@ -99,6 +104,25 @@ def authors_weights(arch: str) -> dict[str, torch.Tensor]:
             n = n / math.sqrt(math.prod(shape[1:]))
         weights[name] = torch.from_numpy(n.astype(np.float32))
     return weights
+
+
+@functools.cache
+def golden_classifier(arch: str) -> ImageClassifier:
+    """The golden network of mmpretrain, for whoever changes it to make a copy first."""
+    weights, _ = convert_state_dict(authors_weights(arch))
+    # Another test of this process may have left another library's scope.
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = ImageClassifier(
+            backbone=dict(type='ScopeViT', arch=arch),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(
+                type='LinearClsHead',
+                num_classes=NUM_CLASSES,
+                in_channels=weights['head.fc.weight'].shape[1],
+            ),
+        )
+    model.load_state_dict(weights)
+    return model.eval()
 
 
 def golden_image(shape: tuple[int, ...]) -> torch.Tensor:

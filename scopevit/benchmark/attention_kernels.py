@@ -136,7 +136,7 @@ def attention_kernels_table(calls: Sequence[AttentionCall]) -> str:
     """Returns the table of calls in Markdown, those that differ only in the block as one row."""
     rows = Counter(
         (
-            re.sub(r'\bblocks\.\d+', 'blocks.*', call.layer),
+            any_block(call.layer),
             size_text(call.queries),
             str(call.keys),
             {True: 'yes', False: 'no', None: ''}[call.has_bias],
@@ -147,3 +147,8 @@ def attention_kernels_table(calls: Sequence[AttentionCall]) -> str:
     cells = [[*row, str(count)] for row, count in rows.items()]
     columns = ['layer', 'queries', 'keys', 'bias', 'kernel', 'calls']
     return markdown_table(columns, cells, align='lrrllr')
+
+
+def any_block(layer: str) -> str:
+    """Returns the name of a layer without the number of its block."""
+    return re.sub(r'\bblocks\.\d+', 'blocks.*', layer)

@@ -1,40 +1,19 @@
 """bfloat16 and float16 autocast keep the decision on real images, and every value is a number."""
 
 import copy
-import functools
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
-from golden import CASES, NUM_CLASSES, authors_weights, golden_image, parse_case
+from golden import CASES, golden_classifier, golden_image, parse_case
 from mini import MINI
-from mmengine.registry import DefaultScope
-from mmpretrain.models import ImageClassifier
 
 from scopevit import ScopeViT
-from scopevit.models.convert import convert_state_dict
 
 DEMO = Path(__file__).parents[2] / 'data' / 'demo'
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 SIZE = 224
-
-
-@functools.cache
-def golden_classifier(arch):
-    weights, _ = convert_state_dict(authors_weights(arch))
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = ImageClassifier(
-            backbone=dict(type='ScopeViT', arch=arch),
-            neck=dict(type='GlobalAveragePooling'),
-            head=dict(
-                type='LinearClsHead',
-                num_classes=NUM_CLASSES,
-                in_channels=weights['head.fc.weight'].shape[1],
-            ),
-        )
-    model.load_state_dict(weights)
-    return model.eval()
 
 
 @pytest.fixture(scope='module')

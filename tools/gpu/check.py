@@ -1,0 +1,200 @@
+"""Tells all that there is to know about this toolbox on a GPU, in one run of at most 8 minutes.
+
+    make gpu                        # or tools/gpu/run.sh WHEELS, on a machine without network
+    make gpu ARGS='--device cpu'    # the same steps in short forms, to try the check itself
+
+Every step is a process of its own, the most important first, so that one that fails hides no other.
+gpu.md and gpu.json in work_dirs/gpu are written anew after each of them.
+"""
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from findings import Findings, read_findings
+from processes import ROOT, run
+
+from scopevit.benchmark.machine import check_device
+from scopevit.benchmark.pages import log, make_folder
+from scopevit.cli import PositiveFloat, run_tool
+from scopevit.errors import InputError
+from scopevit.files import write_json, write_text
+from scopevit.report import markdown_table
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of the check.
+
+    Attributes:
+        name: As on the command line.
+        title: What it tells.
+        function: What runs it, for `step.py`.
+        limit: Seconds after which it is stopped.
+    """
+
+    name: str
+    title: str
+    function: str
+    limit: float
+
+
+STEPS = (
+    Step('machine', 'The machine', 'machine.check_machine', 60),
+    Step('parity', 'The golden cases in every precision', 'parity.check_parity', 120),
+    Step('gradients', 'Gradients of attention', 'attention.check_gradients', 60),
+    Step('kernels', 'The attention kernel that each layer gets', 'attention.check_kernels', 60),
+    Step('shapes', 'The cost of a new shape', 'attention.check_shapes', 120),
+    Step('operators', 'The operators of detection', 'runs.check_operators', 120),
+    Step('runs', 'Training, resuming and testing each task', 'runs.check_runs', 240),
+    Step('inference', 'Speed of inference', 'speed.check_inference', 120),
+    Step('convolutions', 'Depth-wise convolutions', 'speed.check_convolutions', 60),
+    Step('steps', 'Training steps of the recipes', 'training.check_steps', 150),
+    Step('compile', 'Compiled', 'runs.check_compile', 120),
+    Step('compiled-speed', 'Speed of inference, compiled', 'speed.check_compiled_speed', 120),
+    Step('table', 'The benchmark of models', 'speed.check_table', 90),
+)
+KEPT_LINES = 30  # of the log of a step that has problems
+
+
+@dataclass
+class Outcome:
+    """How a step ended."""
+
+    step: Step
+    seconds: float | None  # None if it was not begun
+    findings: Findings
+    log: Path
+
+    @property
+    def verdict(self) -> str:
+        if self.seconds is None:
+            return 'not run'
+        count = len(self.findings.problems)
+        return f'{count} problem{"s" * (count > 1)}' if count else 'ok'
+
+
+def run_step(step: Step, device: str, folder: Path, seconds_left: float) -> Outcome:
+    """Runs a step, unless there is no time left for it."""
+    path, step_log = folder / step.name / 'findings.json', folder / step.name / 'log.txt'
+    path.unlink(missing_ok=True)  # of an earlier run
+    if seconds_left < 1:
+        return Outcome(step, None, Findings(path, problems=['the time was up before it']), step_log)
+    program = ROOT / 'tools' / 'gpu' / 'step.py'
+    command = [sys.executable, str(program), step.function, device, str(path)]
+    paths = [str(ROOT), str(ROOT / 'tests'), *filter(None, [os.environ.get('PYTHONPATH')])]
+    # Threads that wait take no core from others that compute.
+    environment = {'PYTHONPATH': os.pathsep.join(paths), 'OMP_WAIT_POLICY': 'passive'}
+    ended = run(command, step_log, min(step.limit, seconds_left), environment)
+    try:
+        findings = read_findings(path)
+    except (TypeError, ValueError) as error:
+        findings = Findings(path, problems=[f'its findings cannot be read: {error}'])
+    if ended.failed:
+        findings.problems.append(ended.failed)
+    return Outcome(step, ended.seconds, findings, step_log)
+
+
+def make_page(outcomes: list[Outcome], device: str, seconds: float) -> str:
+    """Returns the page of the check in Markdown."""
+    rows = [
+        [o.step.title, '' if o.seconds is None else f'{o.seconds:.0f}', o.verdict] for o in outcomes
+    ]
+    parts = [f'# Check on {device}, {seconds / 60:.1f} minutes\n']
+    parts += [markdown_table(['step', 'seconds', 'result'], rows)]
+    bad = [o for o in outcomes if o.findings.problems]
+    if bad:
+        lines = [f'- {o.step.name}: {line}\n' for o in bad for line in o.findings.problems]
+        parts += ['## Problems\n', ''.join(lines)]
+    for outcome in outcomes:
+        findings = outcome.findings
+        if findings.pages or findings.notes:
+            parts += [f'## {outcome.step.title}\n']
+        for title, text in findings.pages.items():
+            parts += [f'### {title}\n', text]
+        if findings.notes:
+            parts += [''.join(f'- {line}\n' for line in findings.notes)]
+    for outcome in bad:
+        if outcome.log.is_file():
+            lines = outcome.log.read_text('utf-8', 'replace').splitlines()[-KEPT_LINES:]
+            parts += [f'## The end of the log of {outcome.step.name}\n']
+            parts += ['```\n' + ''.join(f'{line}\n' for line in lines) + '```\n']
+    return '\n'.join(parts)
+
+
+def write_report(outcomes: list[Outcome], device: str, folder: Path, seconds: float) -> None:
+    """Writes gpu.md and gpu.json."""
+    write_text(folder / 'gpu.md', make_page(outcomes, device, seconds))
+    steps = {
+        o.step.name: {
+            'seconds': o.seconds,
+            'problems': o.findings.problems,
+            'notes': o.findings.notes,
+            'figures': o.findings.figures,
+        }
+        for o in outcomes
+    }
+    write_json(folder / 'gpu.json', {'device': device, 'seconds': seconds, 'steps': steps})
+
+
+def check(steps: tuple[Step, ...], device: str, out: str, max_minutes: float) -> Path:
+    """Runs the steps and returns the page of what they found.
+
+    Raises:
+        InputError: If there is no such device; or afterwards, if a step has problems.
+    """
+    check_device(device)
+    folder = make_folder(out).resolve()
+    begin, outcomes = time.monotonic(), []
+    for step in steps:
+        log(f'{time.monotonic() - begin:4.0f} s: {step.title}')
+        left = 60 * max_minutes - (time.monotonic() - begin)
+        outcomes.append(run_step(step, device, folder, left))
+        for line in outcomes[-1].findings.problems:
+            log(f'        {step.name}: {line}')
+        write_report(outcomes, device, folder, time.monotonic() - begin)
+    bad = [o.step.name for o in outcomes if o.findings.problems]
+    page = folder / 'gpu.md'
+    if bad:
+        raise InputError(
+            f'problems in {len(bad)} of {len(steps)} steps: {", ".join(bad)}; see {page}'
+        )
+    return page
+
+
+def choose_steps(names: list[str]) -> tuple[Step, ...]:
+    """Returns the steps of some names, in order, all where there are none.
+
+    Raises:
+        InputError: If there is no step of a name.
+    """
+    known = [step.name for step in STEPS]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f'--steps takes {", ".join(known)}, not {unknown[0]!r}')
+    return tuple(step for step in STEPS if not names or step.name in names)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda', help='default: cuda')
+    parser.add_argument(
+        '--steps', nargs='+', default=[], metavar='NAME',
+        help=f'some of: {" ".join(step.name for step in STEPS)}; default: all',
+    )  # fmt: skip
+    parser.add_argument(
+        '--max-minutes', action=PositiveFloat, default=8.0, metavar='N', help='default: 8'
+    )
+    parser.add_argument(
+        '--out', default='work_dirs/gpu', metavar='DIR', help='default: %(default)s'
+    )
+    args = parser.parse_args(argv)
+    page = check(choose_steps(args.steps), args.device, args.out, args.max_minutes)
+    print(f'all is well: {page}')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

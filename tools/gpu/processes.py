@@ -1,0 +1,88 @@
+"""Commands as processes whose end is told in a line."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from scopevit.errors import error_text
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 5.0  # seconds that a process has to end what it started
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: after how many seconds, and why it failed, '' if it did not."""
+
+    seconds: float
+    failed: str = ''
+
+
+def run(
+    command: list[str],
+    log: Path,
+    limit: float | None = None,
+    environment: dict[str, str] | None = None,
+) -> Ended:
+    """Runs a command in the repository, what it prints into a file, and all that it starts with it.
+
+    Args:
+        command: Program and arguments.
+        log: File, made with its folder.
+        limit: Seconds after which it is killed; None for none.
+        environment: Variables beside those of this process.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    with log.open('wb') as file:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=limit is not None,
+            )
+        except OSError as error:
+            return Ended(0.0, error_text(error))
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return Ended(limit, f'stopped after {limit:.0f} s; it said last: {last_line(log)}')
+        finally:
+            if limit is not None:
+                end_session(process)
+    seconds = time.monotonic() - begin
+    if code == 0:
+        return Ended(seconds)
+    how = f'killed by {signal.Signals(-code).name}' if code < 0 else f'exit code {code}'
+    return Ended(seconds, f'{how}; it said last: {last_line(log)}')
+
+
+def end_session(process: subprocess.Popen) -> None:
+    """Ends a process that leads a session, and what is left of that.
+
+    They are asked first: launchers have sessions of their own for what they started, and end them.
+    """
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.suppress(ProcessLookupError):  # nobody is left
+        os.killpg(process.pid, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def last_line(log: Path) -> str:
+    """Returns the last line of a log that says something, its error where it has one."""
+    lines = [line.strip() for line in log.read_text('utf-8', 'replace').splitlines()]
+    errors = [line for line in lines if line.startswith('error: ')]
+    return next(iter([*errors[-1:], *filter(None, reversed(lines))]), 'nothing')

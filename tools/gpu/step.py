@@ -1,0 +1,23 @@
+"""One step of tools/gpu/check.py, in a process of its own: `step.py FUNCTION DEVICE FINDINGS`."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+
+def main(function: str, device: str, path: str) -> None:
+    """Calls a function, as 'parity.check_parity', with a device and what keeps its findings."""
+    # Before torch looks for GPUs.
+    if device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    from findings import Findings
+
+    module, _, name = function.partition('.')
+    findings = Findings(Path(path))
+    findings.save()
+    getattr(importlib.import_module(module), name)(device, findings)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
