@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scopevit.benchmark.forms import INFERENCE
+from scopevit.benchmark.forms import INFERENCE, precision
 from scopevit.benchmark.pages import make_page
 from scopevit.benchmark.timing import quartiles
 from scopevit.report import markdown_table, number, size_text, spread
 
 PEERS = 'peers'
-PEER_BATCH_SIZE = 8
 
 
 @dataclass
@@ -46,8 +45,8 @@ class Case:
 
     name: str
     measurements: list[Measurement]
-    product_rate: float  # operations a second
-    copy_rate: float  # bytes a second
+    product_rates: dict[str, float] = field(default_factory=dict)  # operations a second by type
+    copy_rate: float = 0.0  # bytes a second
 
     @property
     def failed(self) -> list[Measurement]:
@@ -120,14 +119,20 @@ def case_table(case: Case) -> str:
             if base and base.peak_bytes and m.peak_bytes
             else '',
             number(rate / 1e9),
-            '' if 'bf16' in m.form else f'{100 * rate / case.product_rate:.0f}',
+            f'{100 * rate / case.product_rates[precision(m.form)]:.0f}',
         ])  # fmt: skip
     columns = ['form', 'ms', 'times as fast as plain', 'memory (MB)', 'plain needs, times as much',
                'GFLOP/s', '% of product']  # fmt: skip
+    return f'{markdown_table(columns, rows)}\n{yardsticks_text(case)}\n'
+
+
+def yardsticks_text(case: Case) -> str:
+    """Returns a sentence about what the machine could do."""
+    rates = {name: f'{rate / 1e9:.0f}' for name, rate in case.product_rates.items()}
+    others = ''.join(f', in {name} {rate}' for name, rate in rates.items() if name != 'float32')
     return (
-        f'{markdown_table(columns, rows)}\n'
-        f'In the same rounds a product of matrices reached {case.product_rate / 1e9:.0f} GFLOP/s '
-        f'and a copy {case.copy_rate / 1e9:.1f} GB/s.\n'
+        f'In the same rounds a product of matrices reached {rates["float32"]} GFLOP/s'
+        f'{others and others + ","} and a copy {case.copy_rate / 1e9:.1f} GB/s.'
     )
 
 
@@ -160,7 +165,8 @@ def make_report(
     parts = []
     for case in cases:
         if case.name == PEERS:
-            parts += [f'## Peers, batches of {PEER_BATCH_SIZE}\n', peers_table(case)]
+            batch_size = case.measurements[0].shape[0]
+            parts += [f'## Peers, batches of {batch_size}\n', peers_table(case)]
         else:
             parts += [f'## {case.name}\n', case_table(case)]
     exponents = growth(cases)

@@ -14,6 +14,7 @@ from scopevit.benchmark.pages import log
 # torch takes networks of one class for one function: past its limit of 8 such compilations (this
 # one is ours) they would run without being compiled.
 COMPILE_LIMIT = 256
+VISIT_SECONDS = 0.3
 
 
 def synchronize(device: str) -> None:
@@ -31,6 +32,7 @@ class Pass:
         training: Whether it trains.
         channels_last: Whether weights and images are stored channels last.
         amp: Type of mixed precision; None for none.
+        dtype: Type to which network and images are converted; None to leave them as they are.
     """
 
     def __init__(
@@ -40,16 +42,17 @@ class Pass:
         training: bool = False,
         channels_last: bool = False,
         amp: torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self.device, self.training, self.amp = device, training, amp
+        self.device, self.training, self.amp, self.dtype = device, training, amp, dtype
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         # The stubs of `Module.to` lack what it takes.
-        self.module = module.train(training).to(device, memory_format=self.layout)  # type: ignore
+        self.module = module.train(training).to(device, dtype, memory_format=self.layout)  # type: ignore
         self.forward: Callable = self.module
 
     def place(self, images: Tensor) -> Tensor:
         """Returns images, (N, C, H, W), as they are stored for a pass."""
-        return images.to(self.device).contiguous(memory_format=self.layout)
+        return images.to(self.device, self.dtype).contiguous(memory_format=self.layout)
 
     def compile(self, batches: Iterable[Tensor]) -> None:
         """Compiles the network for batches, each shape by itself in its first run."""
@@ -94,6 +97,11 @@ def visit(run: Callable[[], object], at_least: float, trusted: float) -> list[fl
     while not seconds or sum(seconds) < at_least:
         seconds.append(timed(run))
     return seconds
+
+
+def median_time(run: Callable[[], object]) -> float:
+    """Returns the median of the times of a visit of `VISIT_SECONDS`."""
+    return statistics.median(visit(run, VISIT_SECONDS, trusted=10 * VISIT_SECONDS))
 
 
 def timed(run: Callable[[], object]) -> float:

@@ -6,18 +6,23 @@ import pytest
 import torch
 from torch import nn
 
-from scopevit.benchmark import backbone_speed
-from scopevit.benchmark.backbone_speed import (
+from scopevit.benchmark import backbone_speed, timing
+from scopevit.benchmark.backbone_cases import (
     DEFAULT_CASES,
-    PEERS,
+    PEER_BATCH_SIZES,
     default_forms,
-    measure,
-    page_with,
     parse_case,
-    peers_case,
 )
-from scopevit.benchmark.backbone_table import Measurement
-from scopevit.benchmark.forms import INFERENCE, TRAINING, check_form, make_backbone, make_pass
+from scopevit.benchmark.backbone_speed import measure, page_with, peers_case
+from scopevit.benchmark.backbone_table import PEERS, Measurement
+from scopevit.benchmark.forms import (
+    INFERENCE,
+    TRAINING,
+    check_form,
+    make_backbone,
+    make_pass,
+    precision,
+)
 from scopevit.benchmark.memory import tensors_of
 from scopevit.benchmark.plain import PlainScopeViT
 from scopevit.benchmark.timing import Pass
@@ -30,11 +35,19 @@ IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 # Forms --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('name', DEFAULT_CASES)
-def test_default_forms_suit_their_cases(name):
+@pytest.mark.parametrize(
+    'device, name', [(device, name) for device in DEFAULT_CASES for name in DEFAULT_CASES[device]]
+)
+def test_default_forms_suit_their_cases(device, name):
     mode = INFERENCE if name == PEERS else parse_case(name)[0]
-    for form in default_forms(name):
+    for form in default_forms(name, device):
         check_form(form, mode)
+
+
+def test_default_forms_of_other_cases():
+    assert default_forms('training-96x96-b3', 'cpu') == ('plain', 'eager', 'checkpointed', 'bf16')
+    assert 'pure-bf16' in default_forms('inference-96x96-b3', 'cuda')
+    assert 'deployed' not in default_forms('training-96x96-b3', 'cuda')
 
 
 @pytest.mark.parametrize(
@@ -43,6 +56,8 @@ def test_default_forms_suit_their_cases(name):
         ('fast', INFERENCE, 'plain, eager'),
         ('bf16+bf16', INFERENCE, 'joined by'),
         ('plain+deployed', INFERENCE, 'do not go together'),
+        ('bf16+pure-bf16', INFERENCE, 'do not go together'),
+        ('pure-fp16+pure-bf16', TRAINING, 'do not go together'),
         ('deployed', TRAINING, 'no training'),
         ('checkpointed+bf16', INFERENCE, 'no inference'),
     ],
@@ -59,7 +74,9 @@ def test_every_form_gives_the_same_maps():
 
     reference = outputs('plain')
     for form, tolerance in (('eager', 1e-5), ('channels-last', 1e-5), ('deployed', 1e-5),
-                            ('deployed+channels-last', 1e-5), ('bf16', 0.05)):  # fmt: skip
+                            ('deployed+channels-last', 1e-5), ('bf16', 0.05),
+                            ('pure-bf16', 0.05), ('deployed+pure-bf16', 0.05),
+                            ('plain+pure-bf16', 0.05), ('pure-fp16', 0.01)):  # fmt: skip
         for a, b in zip(outputs(form), reference, strict=True):
             assert (a - b).abs().max() < tolerance * b.abs().max(), form
 
@@ -71,6 +88,22 @@ def test_what_a_form_is():
     assert run.module.training and run.module.stages[0].blocks[0].with_cp
     run(IMAGES)
     assert all(p.grad is not None for p in run.module.parameters())
+
+
+def test_a_pure_form_is_converted_once():
+    run = make_pass(make_backbone('pure-fp16', 'xtiny'), 'pure-fp16', TRAINING)
+    assert {p.dtype for p in run.module.parameters()} == {torch.float16}
+    images = run.place(IMAGES)
+    assert images.dtype == torch.float16 and run.place(images) is images
+    outs = run(images)
+    assert {out.dtype for out in outs} == {torch.float16}
+    assert all(p.grad.dtype == torch.float16 for p in run.module.parameters())
+
+
+def test_precision_of_a_form():
+    assert precision('deployed+compiled') == 'float32'
+    assert precision('bf16') == precision('deployed+pure-bf16') == 'bfloat16'
+    assert precision('pure-fp16+compiled') == 'float16'
 
 
 # Cases --------------------------------------------------------------------------------------------
@@ -85,7 +118,7 @@ def test_names_of_cases():
 
 
 def test_what_fails_does_not_stop_the_others(monkeypatch):
-    monkeypatch.setattr(backbone_speed, 'VISIT_SECONDS', 1e-3)
+    monkeypatch.setattr(timing, 'VISIT_SECONDS', 1e-3)
     monkeypatch.setattr(backbone_speed, 'MIN_ROUNDS', 2)
 
     def broken():
@@ -101,11 +134,12 @@ def test_what_fails_does_not_stop_the_others(monkeypatch):
     case = measure('here', candidates, 'cpu')
     assert case.measurements[0].failed == 'RuntimeError: no kernel'
     assert len(case.measurements[1].seconds) == 2 and case.measurements[1].peak_bytes > 0
-    assert case.product_rate > 0 < case.copy_rate
+    assert case.product_rates['float32'] > 0 < case.copy_rate
+    assert case.product_rates['bfloat16'] > 0  # that of the form that failed
 
 
 def test_what_fails_in_a_round_keeps_no_times(monkeypatch):
-    monkeypatch.setattr(backbone_speed, 'VISIT_SECONDS', 1e-3)
+    monkeypatch.setattr(timing, 'VISIT_SECONDS', 1e-3)
 
     class Tires(nn.Module):
         """Fails at its fourth pass, after those that prepare it."""
@@ -125,9 +159,9 @@ def test_what_fails_in_a_round_keeps_no_times(monkeypatch):
 
 
 def test_peers_are_the_recipes_of_the_table(monkeypatch, tmp_path):
-    monkeypatch.setattr(backbone_speed, 'VISIT_SECONDS', 1e-3)
+    monkeypatch.setattr(timing, 'VISIT_SECONDS', 1e-3)
     monkeypatch.setattr(backbone_speed, 'MIN_ROUNDS', 1)
-    monkeypatch.setattr(backbone_speed, 'PEER_BATCH_SIZE', 1)
+    monkeypatch.setitem(PEER_BATCH_SIZES, 'cpu', 1)
     table = tmp_path / 'published.yml'
     row = '{system: %s, params: 1, gflops: 1, resolution: 224, top1: 70, venue: x, config: %s}'
     configs = ('scopevit-xtiny_8xb128_in1k', 'deit-small_8xb128_in1k', 'null')
