@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+from scopevit.benchmark.attention_kernels import attention_kernels, join_blocks
 from scopevit.benchmark.backbone_cases import (
     DEFAULT_CASES,
     PEER_BATCH_SIZES,
@@ -40,10 +41,11 @@ from scopevit.benchmark.memory import peak_memory
 from scopevit.benchmark.networks import Network, from_config
 from scopevit.benchmark.pages import log, make_folder
 from scopevit.benchmark.published import read_published
-from scopevit.benchmark.timing import Pass, median_time, take_turns
+from scopevit.benchmark.timing import Pass, gpu_seconds, median_time, take_turns
 from scopevit.benchmark.yardsticks import Yardsticks
 from scopevit.errors import InputError, error_text
 from scopevit.files import write_json, write_text
+from scopevit.models.scopevit import ScopeViT
 from scopevit.models.sizes import resolve_arch
 from scopevit.report import replace_between
 
@@ -82,6 +84,7 @@ def measure(name: str, candidates: Sequence[Candidate], device: str) -> Case:
         if index == len(candidates):
             raise error  # of the yardsticks
         case.measurements[index].seconds.clear()
+        case.measurements[index].gpu_seconds.clear()
         case.measurements[index].failed = error_text(error)
 
     turns = [*(time_pass(*candidate) for candidate in candidates), yardsticks.take_turns()]
@@ -96,18 +99,26 @@ def time_pass(m: Measurement, make: Callable[[], Pass], images: Tensor) -> Itera
     run = make()
     images = run.place(images)
     compiled = 'compiled' in m.form.split('+')
-    # For inference, weights become constants, which oneDNN gets in the layout that it wants.
-    with torch._inductor.config.patch(freezing=True):
-        if compiled:
+    if compiled:
+        # For inference, weights become constants: oneDNN gets them in the layout that it wants, and
+        # what is made of them alone (GSDA's bias, the casts of autocast) is no part of a pass.
+        with torch._inductor.config.patch(freezing=not run.training):
             run.compile([images])
-        else:
-            run(images)
+    else:
+        run(images)
     if run.device == 'cuda' or not compiled:  # a compiler hides what it allocates on a CPU
         run.module.zero_grad(set_to_none=True)
-        m.peak_bytes = peak_memory(partial(run, images, torch.no_grad), run.device)
+        # A GPU's allocator is asked, not the operators; another guard would compile once more.
+        guard = torch.inference_mode if run.device == 'cuda' else torch.no_grad
+        m.peak_bytes = peak_memory(partial(run, images, guard), run.device)
+    if isinstance(run.module, ScopeViT) and not compiled:
+        calls = attention_kernels(run.module, partial(run, images, torch.no_grad))
+        m.attention = join_blocks(calls)
     while True:
         yield
         m.seconds.append(median_time(partial(run, images)))
+        if run.device == 'cuda':
+            m.gpu_seconds.append(gpu_seconds(partial(run.launch, images), m.seconds[-1]))
 
 
 def eager_network(arch: str, size: tuple[int, int]) -> Network:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scopevit.benchmark.attention_kernels import AttentionCall, attention_of_forms_table
 from scopevit.benchmark.forms import INFERENCE, precision
 from scopevit.benchmark.pages import make_page
 from scopevit.benchmark.timing import quartiles
@@ -28,6 +29,10 @@ class Measurement:
     seconds: list[float] = field(default_factory=list)
     # Of a pass beyond network and input, gradients included; None where a compiler hides it.
     peak_bytes: int | None = None
+    # What a GPU works on a pass, one a round; the rest of `seconds` it waits for the next call.
+    gpu_seconds: list[float] = field(default_factory=list)
+    # Of a pass of ours, blocks joined; none where a compiler hides it.
+    attention: list[AttentionCall] = field(default_factory=list)
     failed: str = ''  # why it was not measured
 
     @property
@@ -69,6 +74,8 @@ class Case:
         for m, values in zip(self.measurements, described['measurements']):
             if m.seconds:
                 values['median_seconds'] = m.median
+                if m.gpu_seconds:
+                    values['median_gpu_seconds'] = statistics.median(m.gpu_seconds)
                 values['times_as_fast_as_plain'] = m.speedup(self.plain) if self.plain else None
         return described
 
@@ -108,11 +115,13 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 def case_table(case: Case) -> str:
     """Returns the table of a case of the backbone, a line for each form that was measured."""
     base, rows = case.plain, []
+    on_gpu = any(m.gpu_seconds for m in case.measured)
     for m in case.measured:
         rate = m.operations / m.median
         rows.append([
             m.form,
             number(1e3 * m.median),
+            *([number(1e3 * statistics.median(m.gpu_seconds))] if on_gpu else []),
             spread(m.speedup(base)) if base else '',
             '' if m.peak_bytes is None else number(m.peak_bytes / 1e6),
             number(base.peak_bytes / m.peak_bytes)
@@ -121,8 +130,9 @@ def case_table(case: Case) -> str:
             number(rate / 1e9),
             f'{100 * rate / case.product_rates[precision(m.form)]:.0f}',
         ])  # fmt: skip
-    columns = ['form', 'ms', 'times as fast as plain', 'memory (MB)', 'plain needs, times as much',
-               'GFLOP/s', '% of product']  # fmt: skip
+    columns = ['form', 'ms', *(['on the GPU (ms)'] if on_gpu else []), 'times as fast as plain',
+               'memory (MB)', 'plain needs, times as much', 'GFLOP/s',
+               '% of product']  # fmt: skip
     return f'{markdown_table(columns, rows)}\n{yardsticks_text(case)}\n'
 
 
@@ -179,6 +189,10 @@ def make_report(
         parts += ['## Growth with the pixels\n']
         parts += ['Exponents of power laws through the sizes, one image, inference.\n']
         parts += [markdown_table(['form', 'sizes', 'time', 'memory'], rows)]
+    for case in cases:
+        attention = {m.form: m.attention for m in case.measured if m.attention}
+        if attention:
+            parts += [f'## Attention, {case.name}\n', attention_of_forms_table(attention)]
     for title, forms in profiles.items():
         rows = [
             [group, *(number(1e3 * seconds[group]) for seconds in forms.values())]

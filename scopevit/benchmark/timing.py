@@ -15,6 +15,9 @@ from scopevit.benchmark.pages import log
 # one is ours) they would run without being compiled.
 COMPILE_LIMIT = 256
 VISIT_SECONDS = 0.3
+# A GPU is kept busy for some of its cycles while calls pile up: those of a second at most clocks.
+CYCLES_PER_SECOND = 2e9
+MAX_BUSY_SECONDS = 0.5
 
 
 def synchronize(device: str) -> None:
@@ -66,6 +69,12 @@ class Pass:
 
         Under `torch.no_grad` as `guard`, all operators can be watched. Training does without.
         """
+        outs = self.launch(images, guard)
+        synchronize(self.device)
+        return outs
+
+    def launch(self, images: Tensor, guard: Callable = torch.inference_mode) -> object:
+        """Does what a call does, but on a GPU returns before that is done with it."""
         amp = torch.autocast(self.device, self.amp, enabled=self.amp is not None)
         if self.training:
             self.module.zero_grad(set_to_none=True)
@@ -75,7 +84,6 @@ class Pass:
         else:
             with guard(), amp:
                 outs = self.forward(images)
-        synchronize(self.device)
         return outs
 
 
@@ -109,6 +117,26 @@ def timed(run: Callable[[], object]) -> float:
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
+
+
+def gpu_seconds(launch: Callable[[], object], seconds: float) -> float:
+    """Returns the seconds that a GPU works on what a call gives it to do.
+
+    It would wait for the operators of a small batch, one by one, and the events around them would
+    count that. So it is kept busy until all of them are in its queue, or as many as that takes
+    (about a thousand): of more operators, some waiting may be left.
+
+    Args:
+        launch: Gives the GPU something to do, and does not wait until it is done.
+        seconds: How long that takes with the waiting.
+    """
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda._sleep(round(min(2 * seconds, MAX_BUSY_SECONDS) * CYCLES_PER_SECOND))
+    begin.record()
+    launch()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1e3
 
 
 def take_turns(

@@ -106,6 +106,37 @@ def test_precision_of_a_form():
     assert precision('pure-fp16+compiled') == 'float16'
 
 
+@pytest.mark.slow
+def test_weights_in_half_precision_may_be_constants_of_a_compiled_network():
+    """As `time_pass` compiles for inference."""
+
+    def maps(form):
+        run = make_pass(make_backbone(form, 'xtiny'), form, INFERENCE)
+        images = run.place(IMAGES)
+        if 'compiled' in form:
+            with torch._inductor.config.patch(freezing=True):
+                run.compile([images])
+        return tensors_of(run(images))
+
+    form = 'deployed+compiled+pure-bf16'
+    for a, b in zip(maps(form), maps('plain'), strict=True):
+        assert (a - b).abs().max() < 0.05 * b.abs().max()
+
+
+@pytest.mark.parametrize('mode', [INFERENCE, TRAINING])
+def test_weights_are_constants_for_inference_alone(mode, monkeypatch):
+    found = []
+
+    def compile(self, batches):
+        found.append(torch._inductor.config.freezing)
+
+    monkeypatch.setattr(Pass, 'compile', compile)
+    make = lambda: make_pass(make_backbone('compiled', 'xtiny'), 'compiled', mode)  # noqa: E731
+    measurement = Measurement('ScopeViT', 'compiled', (2, 3, 64, 64), 1)
+    next(backbone_speed.time_pass(measurement, make, IMAGES))
+    assert found == [mode == INFERENCE] and measurement.attention == []
+
+
 # Cases --------------------------------------------------------------------------------------------
 
 
@@ -158,6 +189,47 @@ def test_what_fails_in_a_round_keeps_no_times(monkeypatch):
     assert case.copy_rate > 0
 
 
+class MadeUpGpu(Pass):
+    """A pass that runs on the CPU and says that it does not."""
+
+    def __init__(self, module):
+        super().__init__(module)
+        self.device = 'cuda'
+
+    def place(self, images):
+        return images
+
+
+@pytest.mark.filterwarnings('ignore:User provided device_type')
+def test_on_a_gpu_its_own_time_is_taken_in_each_round(monkeypatch):
+    guards, waited = [], []
+
+    class Looks(nn.Module):
+        def forward(self, images):
+            guards.append(torch.is_inference_mode_enabled())
+
+    def gpu_seconds(launch, seconds):
+        before = len(waited)
+        launch()
+        assert len(waited) == before and seconds > 0
+        return 0.25
+
+    def peak_memory(run, device):
+        guards.clear()
+        run()
+        return 1000 if guards == [True] else 0
+
+    monkeypatch.setattr(timing, 'VISIT_SECONDS', 1e-3)
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda: waited.append(True))
+    monkeypatch.setattr(backbone_speed, 'gpu_seconds', gpu_seconds)
+    monkeypatch.setattr(backbone_speed, 'peak_memory', peak_memory)
+    m = Measurement('Looks', 'eager', (2, 3, 64, 64), 1)
+    turns = backbone_speed.time_pass(m, lambda: MadeUpGpu(Looks()), IMAGES)
+    for _ in range(3):  # the first prepares
+        next(turns)
+    assert m.peak_bytes == 1000 and m.gpu_seconds == [0.25, 0.25] and len(m.seconds) == 2
+
+
 def test_peers_are_the_recipes_of_the_table(monkeypatch, tmp_path):
     monkeypatch.setattr(timing, 'VISIT_SECONDS', 1e-3)
     monkeypatch.setattr(backbone_speed, 'MIN_ROUNDS', 1)
@@ -199,6 +271,7 @@ def test_the_tool(process, tmp_path):
         '--forms', 'plain', 'eager',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert '## Attention, training-64x64-b2' in done.stdout
     assert '## training-64x64-b2' in done.stdout and done.stdout.strip() in page.read_text()
     content = json.loads((tmp_path / 'out/backbone_speed.json').read_text())
     assert content == json.loads(page.with_suffix('.json').read_text())
@@ -208,6 +281,11 @@ def test_the_tool(process, tmp_path):
         assert list(forms) == ['plain', 'eager']
         assert forms['plain']['times_as_fast_as_plain'] == [1, 1, 1]
         assert len(forms['eager']['seconds']) == backbone_speed.MIN_ROUNDS
+        assert forms['plain']['attention'] == [] and forms['eager']['gpu_seconds'] == []
+        kernels = {(a['layer'], a['kernel'], a['count']) for a in forms['eager']['attention']}
+        gsda = 'flash (CPU)' if operations == 2 else 'products'
+        assert ('stages.2.blocks.*.mssa.attn', 'flash (CPU)', 4) in kernels
+        assert ('stages.2.blocks.*.gsda.attn', gsda, 4) in kernels
         # 89 M multiply-adds of an image of 64x64 (1431 M of 256x256, and less attention).
         assert 80e6 < forms['eager']['operations'] / operations < 95e6
 

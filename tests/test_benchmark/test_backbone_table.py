@@ -66,6 +66,18 @@ def test_table_of_a_case():
     assert '| cores | 2     |' in report
 
 
+def test_a_gpu_s_own_time_has_a_column():
+    plain, eager = measured('plain', [0.4] * 3), measured('eager', [0.1] * 3)
+    case = Case('inference-256x256-b1', [plain, eager], {'float32': 400e9}, 20e9)
+    assert 'on the GPU' not in case_table(case)
+    plain.gpu_seconds, eager.gpu_seconds = [0.3, 0.2, 0.25], [0.02, 0.04, 0.01]
+    table = [line.split('|')[1:4] for line in case_table(case).splitlines()[:4]]
+    cells = [[cell.strip() for cell in line] for line in table]
+    assert cells[0] == ['form', 'ms', 'on the GPU (ms)']
+    assert cells[2:] == [['plain', '400', '250'], ['eager', '100', '20.0']]
+    assert case.describe()['measurements'][1]['median_gpu_seconds'] == 0.02
+
+
 def test_table_of_the_peers():
     case = Case(PEERS, [
         measured('eager', [1.0], batch=8, network='slow'),
