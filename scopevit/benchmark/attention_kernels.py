@@ -2,9 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ FUSED = {
 COMPOSITE = ('aten::scaled_dot_product_attention', 'aten::softmax')
 MATH = 'math'  # products and a softmax, which torch takes where no fused operator fits
 PRODUCTS = 'products'  # the same in the layer's own code
+COLUMNS = ['layer', 'queries', 'keys', 'bias', 'kernel']
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class AttentionCall:
     queries: tuple[int, ...]  # (B, heads, S, D); with `PRODUCTS` without D
     keys: int
     has_bias: bool | None  # of the logits; None with `PRODUCTS`, which do not tell
+    count: int = 1  # how many such calls there were
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What a table says of it, but for the count."""
+        bias = {True: 'yes', False: 'no', None: ''}[self.has_bias]
+        return self.layer, size_text(self.queries), str(self.keys), bias, self.kernel
 
 
 def attention_kernels(module: nn.Module, run: Callable[[], object]) -> list[AttentionCall]:
@@ -132,23 +140,29 @@ class MathAttention(TorchFunctionMode):
         return out
 
 
-def attention_kernels_table(calls: Sequence[AttentionCall]) -> str:
+def join_blocks(calls: Iterable[AttentionCall]) -> list[AttentionCall]:
+    """Makes one of calls that differ only in the block of a stage, as 'stages.0.blocks.*'."""
+    counts: Counter[AttentionCall] = Counter()
+    for call in calls:
+        layer = re.sub(r'\bblocks\.\d+', 'blocks.*', call.layer)
+        counts[replace(call, layer=layer, count=1)] += call.count
+    return [replace(call, count=count) for call, count in counts.items()]
+
+
+def attention_kernels_table(calls: Iterable[AttentionCall]) -> str:
     """Returns the table of calls in Markdown, those that differ only in the block as one row."""
-    rows = Counter(
-        (
-            any_block(call.layer),
-            size_text(call.queries),
-            str(call.keys),
-            {True: 'yes', False: 'no', None: ''}[call.has_bias],
-            call.kernel,
-        )
-        for call in calls
-    )
-    cells = [[*row, str(count)] for row, count in rows.items()]
-    columns = ['layer', 'queries', 'keys', 'bias', 'kernel', 'calls']
-    return markdown_table(columns, cells, align='lrrllr')
+    rows = [[*call.cells, str(call.count)] for call in join_blocks(calls)]
+    return markdown_table([*COLUMNS, 'calls'], rows, align='lrrllr')
 
 
-def any_block(layer: str) -> str:
-    """Returns the name of a layer without the number of its block."""
-    return re.sub(r'\bblocks\.\d+', 'blocks.*', layer)
+def attention_of_forms_table(forms: Mapping[str, Iterable[AttentionCall]]) -> str:
+    """Returns the table of the calls of a network's forms, with the forms that have each."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for form, calls in forms.items():
+        for call in join_blocks(calls):
+            found.setdefault(call.cells, []).append(form)
+    rows = [
+        [*cells, 'all' if len(own) == len(forms) else ', '.join(own)]
+        for cells, own in sorted(found.items())
+    ]
+    return markdown_table([*COLUMNS, 'forms'], rows, align='lrrlll')

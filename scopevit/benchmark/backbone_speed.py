@@ -6,8 +6,6 @@ product and a copy that show what the machine can do at the time.
 """
 
 import multiprocessing
-import re
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,19 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from scopevit.benchmark.backbone_table import (
-    PEER_BATCH_SIZE,
-    PEERS,
-    Case,
-    Measurement,
-    growth,
-    make_report,
+from scopevit.benchmark.attention_kernels import attention_kernels, join_blocks
+from scopevit.benchmark.backbone_cases import (
+    DEFAULT_CASES,
+    PEER_BATCH_SIZES,
+    default_forms,
+    parse_case,
 )
+from scopevit.benchmark.backbone_table import PEERS, Case, Measurement, growth, make_report
 from scopevit.benchmark.complexity import count_complexity
 from scopevit.benchmark.forms import (
     INFERENCE,
@@ -37,41 +34,26 @@ from scopevit.benchmark.forms import (
     make_backbone,
     make_classifier,
     make_pass,
+    precision,
 )
 from scopevit.benchmark.machine import check_device, describe_machine
 from scopevit.benchmark.memory import peak_memory
 from scopevit.benchmark.networks import Network, from_config
 from scopevit.benchmark.pages import log, make_folder
 from scopevit.benchmark.published import read_published
-from scopevit.benchmark.timing import Pass, synchronize, take_turns, visit
+from scopevit.benchmark.timing import Pass, gpu_seconds, median_time, take_turns
+from scopevit.benchmark.yardsticks import Yardsticks
 from scopevit.errors import InputError, error_text
 from scopevit.files import write_json, write_text
-from scopevit.models.checks import MIN_IMAGE_SIZE
+from scopevit.models.scopevit import ScopeViT
 from scopevit.models.sizes import resolve_arch
 from scopevit.report import replace_between
 
-FASTEST = 'deployed+compiled'
-INTERPRETED = ('plain', 'eager', 'channels-last', 'deployed', 'bf16')
-# To compile takes longer than to time all forms of a case, hence only where the question is.
-DEFAULT_CASES = {
-    'inference-256x256-b1': (*INTERPRETED, FASTEST),
-    'inference-256x256-b8': (*INTERPRETED, 'compiled', FASTEST),
-    'inference-512x512-b1': (*INTERPRETED, FASTEST),
-    'inference-512x512-b8': ('plain', 'eager', 'deployed'),
-    'inference-1024x1024-b1': (*INTERPRETED, FASTEST),
-    'inference-800x1333-b1': INTERPRETED,
-    'inference-256x192-b1': INTERPRETED,
-    'inference-256x192-b8': INTERPRETED,
-    'training-256x256-b8': ('plain', 'eager', 'channels-last', 'checkpointed', 'bf16', 'compiled'),
-    'training-512x512-b2': ('plain', 'eager', 'checkpointed', 'bf16'),
-    PEERS: ('eager', FASTEST),
-}
 PROFILED_CASES = ('inference-256x256-b8', 'inference-1024x1024-b1')
 # A backward pass counts as two forward passes.
 OPERATIONS = {INFERENCE: 2, TRAINING: 6}  # for each multiply-add of the forward pass
 
 MIN_ROUNDS = 5
-VISIT_SECONDS = 0.3
 
 # Groups of operators by parts of their names; the first that fits counts. Linear layers of the
 # backbone are convolutions on a CPU.
@@ -84,32 +66,6 @@ OPERATOR_GROUPS = {
 }
 
 
-def parse_case(name: str) -> tuple[str, tuple[int, int], int]:
-    """Returns the mode, (height, width) and batch size that a case's name says.
-
-    Raises:
-        InputError: If it says none.
-    """
-    match = re.fullmatch(rf'({INFERENCE}|{TRAINING})-(\d+)x(\d+)-b([1-9]\d*)', name)
-    if match is None:
-        raise InputError(
-            f'--cases takes {PEERS} and names such as inference-512x512-b1 or training-256x256-b8, '
-            f'not {name!r}'
-        )
-    mode, height, width, batch_size = match.groups()
-    size = int(height), int(width)
-    if min(size) < MIN_IMAGE_SIZE:
-        raise InputError(f'--cases: {name}: a side must be {MIN_IMAGE_SIZE} pixels or more')
-    return mode, size, int(batch_size)
-
-
-def default_forms(name: str) -> tuple[str, ...]:
-    """Returns the forms in which a case is measured where none are asked for."""
-    if name in DEFAULT_CASES:
-        return DEFAULT_CASES[name]
-    return INTERPRETED if name.startswith(INFERENCE) else ('plain', 'eager', 'checkpointed', 'bf16')
-
-
 # Measuring ----------------------------------------------------------------------------------------
 
 Candidate = tuple[Measurement, Callable[[], Pass], Tensor]  # what builds the pass, and its images
@@ -120,18 +76,20 @@ def measure(name: str, candidates: Sequence[Candidate], device: str) -> Case:
 
     What does not run is kept with the reason, and the others go on.
     """
-    case = Case(name, [measurement for measurement, _, _ in candidates], 0.0, 0.0)
-    rates: list[tuple[float, float]] = []
+    case = Case(name, [measurement for measurement, _, _ in candidates])
+    precisions = dict.fromkeys(['float32', *(precision(m.form) for m in case.measurements)])
+    yardsticks = Yardsticks(list(precisions), device)
 
     def failed(index: int, error: Exception) -> None:
         if index == len(candidates):
             raise error  # of the yardsticks
         case.measurements[index].seconds.clear()
+        case.measurements[index].gpu_seconds.clear()
         case.measurements[index].failed = error_text(error)
 
-    turns = [*(time_pass(*candidate) for candidate in candidates), time_yardsticks(rates, device)]
+    turns = [*(time_pass(*candidate) for candidate in candidates), yardsticks.take_turns()]
     take_turns(name, turns, failed, rounds=MIN_ROUNDS)
-    case.product_rate, case.copy_rate = map(statistics.median, zip(*rates))
+    case.product_rates, case.copy_rate = yardsticks.product_rates, yardsticks.copy_rate
     return case
 
 
@@ -141,50 +99,26 @@ def time_pass(m: Measurement, make: Callable[[], Pass], images: Tensor) -> Itera
     run = make()
     images = run.place(images)
     compiled = 'compiled' in m.form.split('+')
-    # For inference, weights become constants, which oneDNN gets in the layout that it wants.
-    with torch._inductor.config.patch(freezing=True):
-        if compiled:
+    if compiled:
+        # For inference, weights become constants: oneDNN gets them in the layout that it wants, and
+        # what is made of them alone (GSDA's bias, the casts of autocast) is no part of a pass.
+        with torch._inductor.config.patch(freezing=not run.training):
             run.compile([images])
-        else:
-            run(images)
+    else:
+        run(images)
     if run.device == 'cuda' or not compiled:  # a compiler hides what it allocates on a CPU
         run.module.zero_grad(set_to_none=True)
-        m.peak_bytes = peak_memory(partial(run, images, torch.no_grad), run.device)
+        # A GPU's allocator is asked, not the operators; another guard would compile once more.
+        guard = torch.inference_mode if run.device == 'cuda' else torch.no_grad
+        m.peak_bytes = peak_memory(partial(run, images, guard), run.device)
+    if isinstance(run.module, ScopeViT) and not compiled:
+        calls = attention_kernels(run.module, partial(run, images, torch.no_grad))
+        m.attention = join_blocks(calls)
     while True:
         yield
         m.seconds.append(median_time(partial(run, images)))
-
-
-def time_yardsticks(rates: list[tuple[float, float]], device: str) -> Iterator[None]:
-    """Adds at each turn what the machine can do: operations and bytes a second.
-
-    They are those of a product of large matrices and of a large copy.
-    """
-    side = 8192 if device == 'cuda' else 2048
-    source = torch.zeros(2**26, device=device)
-    target = torch.empty_like(source)
-    left, right = torch.randn(2, side, side, device=device)
-    if device == 'cpu' and torch.backends.mkldnn.is_available():
-        # torch would take MKL, which reaches half of this on some processors.
-        left, right = left.to_mkldnn(), right.to_mkldnn()
-
-    def product() -> None:
-        F.linear(left, right)
-        synchronize(device)
-
-    def copy() -> None:
-        target.copy_(source)
-        synchronize(device)
-
-    while True:
-        yield
-        seconds = median_time(product), median_time(copy)
-        rates.append((2.0 * side**3 / seconds[0], 2.0 * source.nbytes / seconds[1]))
-
-
-def median_time(run: Callable[[], object]) -> float:
-    """Returns the median of the times of a visit."""
-    return statistics.median(visit(run, VISIT_SECONDS, trusted=10 * VISIT_SECONDS))
+        if run.device == 'cuda':
+            m.gpu_seconds.append(gpu_seconds(partial(run.launch, images), m.seconds[-1]))
 
 
 def eager_network(arch: str, size: tuple[int, int]) -> Network:
@@ -215,13 +149,13 @@ def peers_case(forms: Sequence[str], published: str, device: str) -> Case:
 
     Of the forms, the peers have those that any network has.
     """
-    candidates = []
+    candidates, batch_size = [], PEER_BATCH_SIZES[device]
     for entry in read_published(published):
         if entry.recipe is None:
             continue
         network = from_config(entry.recipe)
-        images = network.make_input(PEER_BATCH_SIZE)
-        operations = 2 * PEER_BATCH_SIZE * count_complexity(network)[0].multiply_adds
+        images = network.make_input(batch_size)
+        operations = 2 * batch_size * count_complexity(network)[0].multiply_adds
         is_ours = network.backbone == 'ScopeViT'
         for form in forms if is_ours else dict.fromkeys(map(form_of_any, forms)):
             candidates.append((
@@ -303,14 +237,15 @@ def run_backbone_speed(
             of the forms could not be measured: the files of `out` have the others and why.
     """
     check_device(device)
-    check_cases(cases, forms, arch, with_profile, published)
+    cases = cases or list(DEFAULT_CASES[device])
+    check_cases(cases, forms, arch, device, with_profile, published)
     if page:
         page_with(page, '')
     folder, machine = make_folder(out), describe_machine(device)
     begin, profiles = time.perf_counter(), {}
     done: list[Case] = []
     for name in cases:
-        own = forms or default_forms(name)
+        own = forms or default_forms(name, device)
         what = (peers_case, own, published) if name == PEERS else (backbone_case, name, own, arch)
         done.append(in_process(*what, device))
         if with_profile and name in PROFILED_CASES:
@@ -338,7 +273,12 @@ def run_backbone_speed(
 
 
 def check_cases(
-    cases: Sequence[str], forms: Sequence[str], arch: str, with_profile: bool, published: str
+    cases: Sequence[str],
+    forms: Sequence[str],
+    arch: str,
+    device: str,
+    with_profile: bool,
+    published: str,
 ) -> None:
     """Raises an InputError if something is wrong with the arguments of `run_backbone_speed`."""
     try:
@@ -347,7 +287,7 @@ def check_cases(
         raise InputError(f'--arch: {error}') from error
     for name in cases:
         mode = INFERENCE if name == PEERS else parse_case(name)[0]
-        for form in forms or default_forms(name):
+        for form in forms or default_forms(name, device):
             check_form(form, mode)
     if PEERS in cases:
         read_published(published)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scopevit.benchmark.forms import INFERENCE
+from scopevit.benchmark.attention_kernels import AttentionCall, attention_of_forms_table
+from scopevit.benchmark.forms import INFERENCE, precision
 from scopevit.benchmark.pages import make_page
 from scopevit.benchmark.timing import quartiles
 from scopevit.report import markdown_table, number, size_text, spread
 
 PEERS = 'peers'
-PEER_BATCH_SIZE = 8
 
 
 @dataclass
@@ -29,6 +29,10 @@ class Measurement:
     seconds: list[float] = field(default_factory=list)
     # Of a pass beyond network and input, gradients included; None where a compiler hides it.
     peak_bytes: int | None = None
+    # What a GPU works on a pass, one a round; the rest of `seconds` it waits for the next call.
+    gpu_seconds: list[float] = field(default_factory=list)
+    # Of a pass of ours, blocks joined; none where a compiler hides it.
+    attention: list[AttentionCall] = field(default_factory=list)
     failed: str = ''  # why it was not measured
 
     @property
@@ -46,8 +50,8 @@ class Case:
 
     name: str
     measurements: list[Measurement]
-    product_rate: float  # operations a second
-    copy_rate: float  # bytes a second
+    product_rates: dict[str, float] = field(default_factory=dict)  # operations a second by type
+    copy_rate: float = 0.0  # bytes a second
 
     @property
     def failed(self) -> list[Measurement]:
@@ -70,6 +74,8 @@ class Case:
         for m, values in zip(self.measurements, described['measurements']):
             if m.seconds:
                 values['median_seconds'] = m.median
+                if m.gpu_seconds:
+                    values['median_gpu_seconds'] = statistics.median(m.gpu_seconds)
                 values['times_as_fast_as_plain'] = m.speedup(self.plain) if self.plain else None
         return described
 
@@ -109,25 +115,34 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 def case_table(case: Case) -> str:
     """Returns the table of a case of the backbone, a line for each form that was measured."""
     base, rows = case.plain, []
+    on_gpu = any(m.gpu_seconds for m in case.measured)
     for m in case.measured:
         rate = m.operations / m.median
         rows.append([
             m.form,
             number(1e3 * m.median),
+            *([number(1e3 * statistics.median(m.gpu_seconds))] if on_gpu else []),
             spread(m.speedup(base)) if base else '',
             '' if m.peak_bytes is None else number(m.peak_bytes / 1e6),
             number(base.peak_bytes / m.peak_bytes)
             if base and base.peak_bytes and m.peak_bytes
             else '',
             number(rate / 1e9),
-            '' if 'bf16' in m.form else f'{100 * rate / case.product_rate:.0f}',
+            f'{100 * rate / case.product_rates[precision(m.form)]:.0f}',
         ])  # fmt: skip
-    columns = ['form', 'ms', 'times as fast as plain', 'memory (MB)', 'plain needs, times as much',
-               'GFLOP/s', '% of product']  # fmt: skip
+    columns = ['form', 'ms', *(['on the GPU (ms)'] if on_gpu else []), 'times as fast as plain',
+               'memory (MB)', 'plain needs, times as much', 'GFLOP/s',
+               '% of product']  # fmt: skip
+    return f'{markdown_table(columns, rows)}\n{yardsticks_text(case)}\n'
+
+
+def yardsticks_text(case: Case) -> str:
+    """Returns a sentence about what the machine could do."""
+    rates = {name: f'{rate / 1e9:.0f}' for name, rate in case.product_rates.items()}
+    others = ''.join(f', in {name} {rate}' for name, rate in rates.items() if name != 'float32')
     return (
-        f'{markdown_table(columns, rows)}\n'
-        f'In the same rounds a product of matrices reached {case.product_rate / 1e9:.0f} GFLOP/s '
-        f'and a copy {case.copy_rate / 1e9:.1f} GB/s.\n'
+        f'In the same rounds a product of matrices reached {rates["float32"]} GFLOP/s'
+        f'{others and others + ","} and a copy {case.copy_rate / 1e9:.1f} GB/s.'
     )
 
 
@@ -160,7 +175,8 @@ def make_report(
     parts = []
     for case in cases:
         if case.name == PEERS:
-            parts += [f'## Peers, batches of {PEER_BATCH_SIZE}\n', peers_table(case)]
+            batch_size = case.measurements[0].shape[0]
+            parts += [f'## Peers, batches of {batch_size}\n', peers_table(case)]
         else:
             parts += [f'## {case.name}\n', case_table(case)]
     exponents = growth(cases)
@@ -173,6 +189,10 @@ def make_report(
         parts += ['## Growth with the pixels\n']
         parts += ['Exponents of power laws through the sizes, one image, inference.\n']
         parts += [markdown_table(['form', 'sizes', 'time', 'memory'], rows)]
+    for case in cases:
+        attention = {m.form: m.attention for m in case.measured if m.attention}
+        if attention:
+            parts += [f'## Attention, {case.name}\n', attention_of_forms_table(attention)]
     for title, forms in profiles.items():
         rows = [
             [group, *(number(1e3 * seconds[group]) for seconds in forms.values())]

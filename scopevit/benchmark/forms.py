@@ -11,7 +11,16 @@ from scopevit.benchmark.timing import Pass
 from scopevit.errors import InputError
 from scopevit.models.scopevit import ScopeViT
 
-PARTS = ('plain', 'eager', 'channels-last', 'deployed', 'compiled', 'checkpointed', 'bf16')
+# Parts that are another type than float32: by autocast, which casts the weights at every pass, or
+# the whole network converted once (timm's `--precision bfloat16` and `float16`).
+AUTOCAST = {'bf16': torch.bfloat16}
+CONVERTED = {'pure-bf16': torch.bfloat16, 'pure-fp16': torch.float16}
+PARTS = (
+    'plain', 'eager', 'channels-last', 'deployed', 'compiled', 'checkpointed',
+    *AUTOCAST, *CONVERTED,
+)  # fmt: skip
+# Of each of these a form has one part at most.
+EXCLUSIVE = {'plain', 'deployed', 'checkpointed'}, {*AUTOCAST, *CONVERTED}
 INFERENCE, TRAINING = 'inference', 'training'
 # Not the backbone's 1e-6, which would hide differences of the attention in the outputs.
 LAYER_SCALE = 0.5
@@ -22,7 +31,7 @@ def check_form(form: str, mode: str) -> None:
     parts = form.split('+')
     if not set(parts) <= set(PARTS) or len(set(parts)) < len(parts):
         raise InputError(f'--forms takes {", ".join(PARTS)}, joined by "+", not {form!r}')
-    if len({'plain', 'deployed', 'checkpointed'} & set(parts)) > 1:
+    if any(len(group & set(parts)) > 1 for group in EXCLUSIVE):
         raise InputError(f'--forms: the parts of {form!r} do not go together')
     unfit = 'deployed' if mode == TRAINING else 'checkpointed'
     if unfit in parts:
@@ -61,5 +70,13 @@ def make_classifier(form: str, module: TensorForward) -> nn.Module:
 def make_pass(module: nn.Module, form: str, mode: str, device: str = 'cpu') -> Pass:
     """Returns a pass of a network that is in a form, but for compiling it."""
     parts = form.split('+')
-    amp = torch.bfloat16 if 'bf16' in parts else None
-    return Pass(module, device, mode == TRAINING, 'channels-last' in parts, amp)
+    amp = next((dtype for part, dtype in AUTOCAST.items() if part in parts), None)
+    dtype = next((dtype for part, dtype in CONVERTED.items() if part in parts), None)
+    return Pass(module, device, mode == TRAINING, 'channels-last' in parts, amp, dtype)
+
+
+def precision(form: str) -> str:
+    """Returns torch's name of the type in which a form computes its products."""
+    types = AUTOCAST | CONVERTED
+    found = (dtype for part, dtype in types.items() if part in form.split('+'))
+    return str(next(found, torch.float32)).removeprefix('torch.')

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scopevit.benchmark.machine import available_devices, check_device, describe_machine
@@ -11,13 +11,14 @@ from scopevit.benchmark.networks import check_timm_name, find_recipes, from_name
 from scopevit.benchmark.pages import machine_table, make_folder, make_page
 from scopevit.benchmark.published import Published, read_published
 from scopevit.benchmark.rows import Row, measure_rows
-from scopevit.benchmark.speed import SpeedOptions, measure_speed
+from scopevit.benchmark.speed import BATCH_SIZES, SpeedOptions, measure_speed
 from scopevit.benchmark.table import (
     metric_points,
     published_table,
     rows_csv,
     rows_table,
     speed_table,
+    throughput_label,
     throughput_points,
 )
 from scopevit.errors import InputError
@@ -59,7 +60,9 @@ def run_benchmark(
     """
     begin = time.perf_counter()
     devices = (device,) if device else available_devices()
-    options = [SpeedOptions(device=d, max_batch_seconds=max_batch_seconds) for d in devices]
+    options = [
+        SpeedOptions(BATCH_SIZES[d], d, max_batch_seconds=max_batch_seconds) for d in devices
+    ]
     check_device(devices[-1])
     entries = read_published(published) if published else []
     recipes = find_recipes([*configs, *(entry.recipe for entry in entries if entry.recipe)])
@@ -95,9 +98,9 @@ def write_results(
 ) -> str:
     """Writes the files of `run_benchmark` and returns the report; see there."""
     devices = [one.device for one in options]
-    batch_sizes = options[0].batch_sizes if speed else ()
+    batch_sizes = {one.device: one.batch_sizes if speed else () for one in options}
     machine = describe_machine(devices[-1])
-    report = make_report(rows, published, batch_sizes, devices, machine)
+    report = make_report(rows, published, batch_sizes, machine)
     write_text(folder / 'table.md', report)
     write_text(folder / 'table.csv', rows_csv(rows, devices))
     content = {
@@ -108,8 +111,8 @@ def write_results(
     }
     write_json(folder / 'table.json', content)
     if plot == 'throughput':
-        points = throughput_points(rows, batch_sizes[-1], devices)
-        y_label = f'images per second at batch {batch_sizes[-1]}'
+        last = {device: sizes[-1] for device, sizes in batch_sizes.items()}
+        points, y_label = throughput_points(rows, last), throughput_label(last)
     else:
         points, y_label = metric_points(rows, published), 'metric (%)'
     figure = scatter_plot(points, 'multiply-adds (G)', y_label) if points else None
@@ -157,18 +160,17 @@ def choose_plot(plot: str | None, speed: bool, metric: bool) -> str | None:
 def make_report(
     rows: Sequence[Row],
     published: Sequence[Published],
-    batch_sizes: Sequence[int],
-    devices: Sequence[str],
+    batch_sizes: Mapping[str, Sequence[int]],
     machine: dict[str, str],
 ) -> str:
-    """Returns the report in Markdown; see `measured_figures` for batch sizes and devices."""
+    """Returns the report in Markdown; see `measured_figures` for the batch sizes."""
     listed = {entry.recipe for entry in published}
     others = [row for row in rows if Path(row.source).resolve() not in listed]
     parts = ['# Benchmark\n']
     if published:
-        table = published_table(published, rows, batch_sizes, devices)
+        table = published_table(published, rows, batch_sizes)
         parts += ['## Beside the published table\n', table]
     if others:
-        parts += ['## Models\n', rows_table(others, batch_sizes, devices)]
-    parts.append(SIZE_NOTE + (SPEED_NOTE if batch_sizes else ''))
+        parts += ['## Models\n', rows_table(others, batch_sizes)]
+    parts.append(SIZE_NOTE + (SPEED_NOTE if any(batch_sizes.values()) else ''))
     return make_page(parts, [f'{row.name}: {row.error}' for row in rows if row.error], machine)

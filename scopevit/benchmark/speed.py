@@ -14,18 +14,22 @@ from scopevit.errors import InputError
 
 # A run this long on the CPU hardly depends on what was run before it.
 TRUSTED_SECONDS = 1.0
+# Images a forward pass, from that of the latency to that of the throughput. A GPU that works on few
+# images waits for the next call.
+BATCH_SIZES = {'cpu': (1, 8), 'cuda': (1, 8, 64, 256)}
 
 
 @dataclass(frozen=True)
 class SpeedOptions:
     """How to measure speed."""
 
-    batch_sizes: tuple[int, ...] = (1, 8)  # images a forward pass
+    batch_sizes: tuple[int, ...]  # images a forward pass
     device: str = 'cpu'  # or 'cuda'
     compile: bool = False  # with torch.compile
     channels_last: bool = False  # how weights and images are stored
     amp: bool = False  # mixed precision: bfloat16 on the CPU, float16 on a GPU
-    max_batch_seconds: float = 4.0  # a batch that would take longer is halved until it takes less
+    # A batch that would take longer is halved until it takes less, on a GPU until it fits, too.
+    max_batch_seconds: float = 4.0
     visit_seconds: float = 0.5  # at each visit a network runs for this time, at least once
 
 
@@ -109,6 +113,12 @@ def time_network(
     image_seconds = estimate if known else repeat(1, 0.0)[0]
     limit = options.max_batch_seconds
     sizes = {asked: feasible_size(asked, image_seconds, limit) for asked in options.batch_sizes}
+    if options.device == 'cuda':
+        with network.explained():
+            sizes = {
+                asked: fitting_size(size, lambda size: run(images(size)))
+                for asked, size in sizes.items()
+            }
     distinct = {size: Timing(size) for size in sizes.values()}
     if options.compile:
         try:
@@ -127,4 +137,16 @@ def feasible_size(batch_size: int, image_seconds: float, max_seconds: float) -> 
     """Halves a batch until it should take no longer than `max_seconds`."""
     while batch_size > 1 and batch_size * image_seconds > max_seconds:
         batch_size //= 2
+    return batch_size
+
+
+def fitting_size(batch_size: int, run: Callable[[int], object]) -> int:
+    """Halves a batch until it runs in the memory of the GPU, or is one image."""
+    while batch_size > 1:
+        try:
+            run(batch_size)
+        except torch.OutOfMemoryError:
+            batch_size //= 2
+        else:
+            break
     return batch_size

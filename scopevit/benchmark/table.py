@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scopevit.benchmark.complexity import Complexity
@@ -30,27 +30,24 @@ def throughput_text(timing: Timing, batch_size: int) -> str:
     return spread(timing.images_per_second) + mark
 
 
-def measured_figures(
-    row: Row | None, batch_sizes: Sequence[int], devices: Sequence[str]
-) -> dict[str, str]:
+def measured_figures(row: Row | None, batch_sizes: Mapping[str, Sequence[int]]) -> dict[str, str]:
     """Returns what was measured of a model by the titles of the columns, '' where nothing was.
 
     Args:
         row: The model; None where no installed library has it.
-        batch_sizes: That of the latency, ..., that of the throughput; empty where the speed was
-            left out.
-        devices: Where memory and speed were measured.
+        batch_sizes: That of the latency, ..., that of the throughput, by the device where memory
+            and speed were measured; empty where the speed was left out.
     """
     row = row or Row('', '')
     figures = {
         'parameters (M)': f'{row.parameters / 1e6:.2f}',
         'multiply-adds (G)': f'{row.multiply_adds / 1e9:.2f}',
     }
-    for device in devices:
-        prefix = f'{device.upper()}: ' if len(devices) > 1 else ''
+    for device, sizes in batch_sizes.items():
+        prefix = f'{device.upper()}: ' if len(batch_sizes) > 1 else ''
         figures[f'{prefix}peak memory (MiB)'] = number(row.memory_bytes.get(device, 0) / 2**20)
-        if batch_sizes:
-            first, last, timings = batch_sizes[0], batch_sizes[-1], row.timings.get(device)
+        if sizes:
+            first, last, timings = sizes[0], sizes[-1], row.timings.get(device)
             latency = latency_text(timings[first]) if timings else 'see below'
             throughput = throughput_text(timings[last], last) if timings else 'see below'
             figures[f'{prefix}latency of batch {first} (ms)'] = latency
@@ -67,12 +64,12 @@ def result_text(row: Row) -> str:
     return '\n'.join(map(str, row.scores)) or NOT_TRAINED
 
 
-def rows_table(rows: Sequence[Row], batch_sizes: Sequence[int], devices: Sequence[str]) -> str:
+def rows_table(rows: Sequence[Row], batch_sizes: Mapping[str, Sequence[int]]) -> str:
     """Returns the Markdown table of the models that were measured; see `measured_figures`."""
-    titles = list(measured_figures(None, batch_sizes, devices))
+    titles = list(measured_figures(None, batch_sizes))
     cells = []
     for row in rows:
-        measured = measured_figures(row, batch_sizes, devices).values()
+        measured = measured_figures(row, batch_sizes).values()
         cells.append([row.name, row.task, size_text(row.shape[1:]), *measured, result_text(row)])
     columns = ['model', 'task', 'input', *titles, 'metric (%)']
     return markdown_table(columns, cells, align=f'lll{"r" * len(titles)}l')
@@ -81,18 +78,17 @@ def rows_table(rows: Sequence[Row], batch_sizes: Sequence[int], devices: Sequenc
 def published_table(
     published: Sequence[Published],
     rows: Sequence[Row],
-    batch_sizes: Sequence[int],
-    devices: Sequence[str],
+    batch_sizes: Mapping[str, Sequence[int]],
 ) -> str:
     """Returns the Markdown table of published results beside what was measured of their recipes."""
     by_recipe = {Path(row.source).resolve(): row for row in rows}
-    titles = list(measured_figures(None, batch_sizes, devices))
+    titles = list(measured_figures(None, batch_sizes))
     cells = []
     for entry in published:
         row = by_recipe[entry.recipe] if entry.recipe else None
         size = f'{entry.resolution}×{entry.resolution}'
         figures = [f'{value:.1f}' for value in (entry.params, entry.gflops, entry.top1)]
-        measured = measured_figures(row, batch_sizes, devices).values()
+        measured = measured_figures(row, batch_sizes).values()
         result = result_text(row).removeprefix('top-1 ') if row else 'no library has it'
         own_size = size_text(row.shape[1:]) if row else ''
         cells.append([entry.system, entry.venue, size, *figures, own_size, *measured, result])
@@ -103,11 +99,12 @@ def published_table(
 
 def rows_csv(rows: Sequence[Row], devices: Sequence[str]) -> str:
     """Returns everything measured as comma separated values, in units without prefix."""
-    sizes = sorted({s for row in rows for by_size in row.timings.values() for s in by_size})
     columns = ['model', 'source', 'task', 'backbone', 'channels', 'height', 'width', 'parameters',
                'multiply_adds']  # fmt: skip
+    sizes = {d: sorted({s for row in rows for s in row.timings.get(d, {})}) for d in devices}
     for device in devices:
-        names = ['peak_memory_bytes', *(f'batch{s}_{name}' for s in sizes for name in TIMING_NAMES)]
+        timed = [f'batch{size}_{name}' for size in sizes[device] for name in TIMING_NAMES]
+        names = ['peak_memory_bytes', *timed]
         columns += [f'{device}_{name}' for name in names] if len(devices) > 1 else names
     columns += ['metrics', 'error']
     lines = []
@@ -116,7 +113,7 @@ def rows_csv(rows: Sequence[Row], devices: Sequence[str]) -> str:
         line += [row.parameters, row.multiply_adds] if row.shape else [None] * 2
         for device in devices:
             line.append(row.memory_bytes.get(device))
-            for timing in map(row.timings.get(device, {}).get, sizes):
+            for timing in map(row.timings.get(device, {}).get, sizes[device]):
                 if timing is None:
                     line += [None] * len(TIMING_NAMES)
                 else:
@@ -151,14 +148,14 @@ def metric_points(rows: Sequence[Row], published: Sequence[Published]) -> list[P
     return points
 
 
-def throughput_points(rows: Sequence[Row], batch_size: int, devices: Sequence[str]) -> list[Point]:
+def throughput_points(rows: Sequence[Row], batch_sizes: Mapping[str, int]) -> list[Point]:
     """Returns the points of the images a second against multiply-adds.
 
-    There is a panel for each task, on each device where there are several. Recipes of one network
-    are one point with the shortest of their names.
+    There is a panel for each task, on each device where there are several, at the device's batch
+    size. Recipes of one network are one point with the shortest of their names.
     """
     points = []
-    for device in devices:
+    for device, batch_size in batch_sizes.items():
         timed = [row for row in rows if row.timings.get(device) and row.multiply_adds]
         # Recipes of one network share the dict of its timings.
         by_length = sorted(timed, key=lambda row: len(row.name), reverse=True)
@@ -167,9 +164,17 @@ def throughput_points(rows: Sequence[Row], batch_size: int, devices: Sequence[st
         for row, label in zip(timed, labels(timed)):
             low, median, high = row.timings[device][batch_size].images_per_second
             point = row_point(row, label, median, (low, high))
-            panel = f'{row.task}, {device.upper()}' if len(devices) > 1 else row.task
+            panel = f'{row.task}, {device.upper()}' if len(batch_sizes) > 1 else row.task
             points.append(dataclasses.replace(point, panel=panel))
     return points
+
+
+def throughput_label(batch_sizes: Mapping[str, int]) -> str:
+    """Returns the label of the axis of `throughput_points`."""
+    if len(set(batch_sizes.values())) == 1:
+        return f'images per second at batch {next(iter(batch_sizes.values()))}'
+    each = ', '.join(f'{size} ({device.upper()})' for device, size in batch_sizes.items())
+    return f'images per second at batch {each}'
 
 
 def row_point(row: Row, label: str, value: float, spread: tuple[float, float] | None) -> Point:

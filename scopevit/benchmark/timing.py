@@ -14,6 +14,10 @@ from scopevit.benchmark.pages import log
 # torch takes networks of one class for one function: past its limit of 8 such compilations (this
 # one is ours) they would run without being compiled.
 COMPILE_LIMIT = 256
+VISIT_SECONDS = 0.3
+# A GPU is kept busy for some of its cycles while calls pile up: those of a second at most clocks.
+CYCLES_PER_SECOND = 2e9
+MAX_BUSY_SECONDS = 0.5
 
 
 def synchronize(device: str) -> None:
@@ -31,6 +35,7 @@ class Pass:
         training: Whether it trains.
         channels_last: Whether weights and images are stored channels last.
         amp: Type of mixed precision; None for none.
+        dtype: Type to which network and images are converted; None to leave them as they are.
     """
 
     def __init__(
@@ -40,16 +45,17 @@ class Pass:
         training: bool = False,
         channels_last: bool = False,
         amp: torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self.device, self.training, self.amp = device, training, amp
+        self.device, self.training, self.amp, self.dtype = device, training, amp, dtype
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         # The stubs of `Module.to` lack what it takes.
-        self.module = module.train(training).to(device, memory_format=self.layout)  # type: ignore
+        self.module = module.train(training).to(device, dtype, memory_format=self.layout)  # type: ignore
         self.forward: Callable = self.module
 
     def place(self, images: Tensor) -> Tensor:
         """Returns images, (N, C, H, W), as they are stored for a pass."""
-        return images.to(self.device).contiguous(memory_format=self.layout)
+        return images.to(self.device, self.dtype).contiguous(memory_format=self.layout)
 
     def compile(self, batches: Iterable[Tensor]) -> None:
         """Compiles the network for batches, each shape by itself in its first run."""
@@ -63,6 +69,12 @@ class Pass:
 
         Under `torch.no_grad` as `guard`, all operators can be watched. Training does without.
         """
+        outs = self.launch(images, guard)
+        synchronize(self.device)
+        return outs
+
+    def launch(self, images: Tensor, guard: Callable = torch.inference_mode) -> object:
+        """Does what a call does, but on a GPU returns before that is done with it."""
         amp = torch.autocast(self.device, self.amp, enabled=self.amp is not None)
         if self.training:
             self.module.zero_grad(set_to_none=True)
@@ -72,7 +84,6 @@ class Pass:
         else:
             with guard(), amp:
                 outs = self.forward(images)
-        synchronize(self.device)
         return outs
 
 
@@ -96,11 +107,36 @@ def visit(run: Callable[[], object], at_least: float, trusted: float) -> list[fl
     return seconds
 
 
+def median_time(run: Callable[[], object]) -> float:
+    """Returns the median of the times of a visit of `VISIT_SECONDS`."""
+    return statistics.median(visit(run, VISIT_SECONDS, trusted=10 * VISIT_SECONDS))
+
+
 def timed(run: Callable[[], object]) -> float:
     """Returns the seconds that a run takes."""
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
+
+
+def gpu_seconds(launch: Callable[[], object], seconds: float) -> float:
+    """Returns the seconds that a GPU works on what a call gives it to do.
+
+    It would wait for the operators of a small batch, one by one, and the events around them would
+    count that. So it is kept busy until all of them are in its queue, or as many as that takes
+    (about a thousand): of more operators, some waiting may be left.
+
+    Args:
+        launch: Gives the GPU something to do, and does not wait until it is done.
+        seconds: How long that takes with the waiting.
+    """
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda._sleep(round(min(2 * seconds, MAX_BUSY_SECONDS) * CYCLES_PER_SECOND))
+    begin.record()
+    launch()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1e3
 
 
 def take_turns(

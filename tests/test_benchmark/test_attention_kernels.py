@@ -15,6 +15,8 @@ from scopevit.benchmark.attention_kernels import (
     AttentionCall,
     attention_kernels,
     attention_kernels_table,
+    attention_of_forms_table,
+    join_blocks,
 )
 from scopevit.benchmark.forms import INFERENCE, TRAINING, make_backbone, make_pass
 from scopevit.models.sizes import ARCHS
@@ -134,4 +136,27 @@ def test_table_joins_the_blocks_of_a_stage():
         '| stages.0.blocks.*.mssa.attn | 2×2×256×16 |   25 | no   | flash (CPU) |     2 |',
         '| stages.0.blocks.*.mssa.attn | 2×2×256×16 |   26 | no   | flash (CPU) |     1 |',
         '| stages.0.blocks.*.gsda.attn |     8×2×64 |   64 |      | products    |     1 |',
+    ]
+
+
+def test_joined_blocks_add_up():
+    others = [replace(MSSA_1, layer=f'stages.0.blocks.{i}.mssa.attn') for i in (1, 12)]
+    joined = replace(MSSA_1, layer='stages.0.blocks.*.mssa.attn', count=3)
+    assert join_blocks([MSSA_1, *others]) == [joined]
+    assert join_blocks([joined, *others]) == [replace(joined, count=5)]
+
+
+def test_table_of_forms():
+    forms = {
+        'eager': [MSSA_1, GSDA_1],
+        'bf16': [replace(MSSA_1, kernel='flash'), GSDA_1],
+        'pure-bf16': [replace(MSSA_1, kernel='flash'), GSDA_1],
+    }
+    rows = [line.split('|')[1:-1] for line in attention_of_forms_table(forms).splitlines()]
+    rows = [[cell.strip() for cell in row] for row in rows]
+    gsda, mssa = 'stages.0.blocks.*.gsda.attn', 'stages.0.blocks.*.mssa.attn'
+    assert rows[2:] == [
+        [gsda, '8×2×64×16', '64', 'yes', 'flash (CPU)', 'all'],
+        [mssa, '2×2×256×16', '25', 'no', 'flash', 'bf16, pure-bf16'],
+        [mssa, '2×2×256×16', '25', 'no', 'flash (CPU)', 'eager'],
     ]

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from scopevit.benchmark import speed
 from scopevit.benchmark.networks import Network
 from scopevit.benchmark.speed import SpeedOptions, Timing, measure_speed
-from scopevit.benchmark.timing import visit
+from scopevit.benchmark.timing import Pass, visit
 from scopevit.errors import InputError
 
 
@@ -130,6 +131,45 @@ def test_a_network_that_fails_leaves_the_others(too_many, clock):
     assert [timing.seconds for timing in timings[1].values()] == [[0.25], [2.0]]
     with pytest.raises(InputError, match=reason):
         measure_speed(pair, options(), 3.0)
+
+
+class Fills(nn.Module):
+    """Fills the memory of a GPU at some batch size."""
+
+    def __init__(self, too_many):
+        super().__init__()
+        self.too_many = too_many
+        self.batches = []
+
+    def forward(self, images):
+        self.batches.append(len(images))
+        if len(images) >= self.too_many:
+            raise torch.OutOfMemoryError('CUDA out of memory')
+
+
+def test_a_batch_is_halved_until_it_fits_into_the_gpu(clock, monkeypatch):
+    """The GPU is made up: the network runs on the CPU."""
+    monkeypatch.setattr(
+        speed, 'Pass', lambda module, device, **settings: Pass(module, 'cpu', **settings)
+    )
+    network = Network('n', 'here', 'classification', 'n', (3, 2, 2), Fills(40))
+    (by_size,) = measure_speed([network], options(batch_sizes=(1, 64, 256), device='cuda'), -5.0)
+    assert {asked: timing.batch_size for asked, timing in by_size.items()} == {
+        1: 1,
+        64: 32,
+        256: 32,
+    }
+    # Two to start and to know one image, those that look for what fits, and a round.
+    assert network.module.batches[2:] == [64, 32, 256, 128, 64, 32, 1, 32]
+
+
+def test_what_else_fails_on_the_gpu_is_told(clock, monkeypatch):
+    monkeypatch.setattr(
+        speed, 'Pass', lambda module, device, **settings: Pass(module, 'cpu', **settings)
+    )
+    network = Network('n', 'here', 'classification', 'n', (3, 2, 2), Breaks(8))
+    with pytest.raises(InputError, match='n does not run on images of 2x2: .*out of memory'):
+        measure_speed([network], options(device='cuda'), -5.0)
 
 
 def test_there_is_no_round_without_networks(capsys):

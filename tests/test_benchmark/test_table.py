@@ -19,13 +19,14 @@ from scopevit.benchmark.table import (
     rows_table,
     short_name,
     speed_table,
+    throughput_label,
     throughput_points,
 )
 from scopevit.report import Point
 
 RECIPES = Path(__file__).parents[2] / 'configs' / 'classification'
-CPU = ('cpu',)
-BOTH = ('cpu', 'cuda')
+CPU = {'cpu': (1, 8)}
+BOTH = {'cpu': (1, 8), 'cuda': (1, 64)}
 
 
 def make_rows():
@@ -62,7 +63,7 @@ def cells(table):
 
 
 def test_models():
-    table = cells(rows_table(make_rows(), (1, 8), CPU))
+    table = cells(rows_table(make_rows(), CPU))
     assert table[0] == [
         'model', 'task', 'input', 'parameters (M)', 'multiply-adds (G)', 'peak memory (MiB)',
         'latency of batch 1 (ms)', 'images/s at batch 8', 'metric (%)',
@@ -75,7 +76,7 @@ def test_models():
 
 
 def test_models_without_speed():
-    table = cells(rows_table(make_rows(), (), CPU))
+    table = cells(rows_table(make_rows(), {'cpu': ()}))
     assert table[0][-2:] == ['peak memory (MiB)', 'metric (%)']
     assert len(table[2]) == 7
 
@@ -83,15 +84,15 @@ def test_models_without_speed():
 def both_devices():
     row = make_rows()[0]
     row.memory_bytes['cuda'] = 10 * 2**20
-    row.timings['cuda'] = {1: Timing(1, [0.004]), 8: Timing(8, [0.01])}
+    row.timings['cuda'] = {1: Timing(1, [0.004]), 64: Timing(64, [0.08])}
     return row
 
 
 def test_each_device_has_its_columns():
-    table = cells(rows_table([both_devices()], (1, 8), BOTH))
+    table = cells(rows_table([both_devices()], BOTH))
     assert table[0][5:11] == [
         'CPU: peak memory (MiB)', 'CPU: latency of batch 1 (ms)', 'CPU: images/s at batch 8',
-        'CUDA: peak memory (MiB)', 'CUDA: latency of batch 1 (ms)', 'CUDA: images/s at batch 8',
+        'CUDA: peak memory (MiB)', 'CUDA: latency of batch 1 (ms)', 'CUDA: images/s at batch 64',
     ]  # fmt: skip
     assert table[2][5:11] == [
         '8.25', '30.0 (25.0–35.0)', '20.0 at batch 4', '10.0', '4.00', '800',
@@ -102,25 +103,32 @@ def test_each_device_has_its_columns():
         '8650752',
         '10485760',
     )
-    assert (values['cpu_batch8_images'], values['cuda_batch8_median_seconds']) == ('4', '0.01')
-    points = throughput_points([both_devices()], 8, BOTH)
+    assert (values['cpu_batch8_images'], values['cuda_batch64_median_seconds']) == ('4', '0.08')
+    assert 'cuda_batch8_images' not in values
+    points = throughput_points([both_devices()], {'cpu': 8, 'cuda': 64})
     assert [(point.panel, point.y) for point in points] == [
         ('classification, CPU', 20.0), ('classification, CUDA', 800.0),
     ]  # fmt: skip
 
 
+def test_label_of_the_throughput():
+    assert throughput_label({'cpu': 8}) == 'images per second at batch 8'
+    both = {'cpu': 8, 'cuda': 256}
+    assert throughput_label(both) == 'images per second at batch 8 (CPU), 256 (CUDA)'
+
+
 def test_a_model_without_speed_keeps_its_size_and_metric():
     row = changed(make_rows()[0], timings={'cpu': {}}, error='no speed on cpu: why')
-    assert cells(rows_table([row], (1, 8), CPU))[2][3:] == [
+    assert cells(rows_table([row], CPU))[2][3:] == [
         '8.01', '1.96', '8.25', 'see below', 'see below', 'top-1 81.1 ± 0.2 (3 runs)',
     ]  # fmt: skip
     assert rows_csv([row], CPU).endswith(',no speed on cpu: why\n')
-    assert throughput_points([row], 8, CPU) == []
+    assert throughput_points([row], {'cpu': 8}) == []
     assert len(metric_points([row], [])) == 1
 
 
 def test_published_beside_measured():
-    table = cells(published_table(PUBLISHED, make_rows(), (1, 8), CPU))
+    table = cells(published_table(PUBLISHED, make_rows(), CPU))
     assert table[2] == [
         'ScopeViT-T', 'this paper', '256×256', '7.4', '2.0', '81.1', '256×256', '8.01', '1.96',
         '8.25', '30.0 (25.0–35.0)', '20.0 at batch 4', '81.1 ± 0.2 (3 runs)',
@@ -134,7 +142,7 @@ def test_published_beside_measured():
 def test_a_recipe_without_metrics_is_not_trained():
     row = make_rows()[0]
     row.scores = []
-    assert cells(rows_table([row], (1, 8), CPU))[2][-1] == 'not trained yet'
+    assert cells(rows_table([row], CPU))[2][-1] == 'not trained yet'
 
 
 def test_csv_has_everything_in_plain_units():
@@ -169,7 +177,7 @@ def test_points_of_the_metric_are_hollow_where_published():
 def test_recipes_of_one_network_are_one_point_of_the_throughput():
     first, broken = make_rows()
     longer = changed(first, name='long-scopevit-tiny_8xb128_in1k')
-    points = throughput_points([longer, first, broken], 8, CPU)
+    points = throughput_points([longer, first, broken], {'cpu': 8})
     assert [(point.label, point.y, point.spread) for point in points] == [
         ('scopevit-tiny', 20.0, (20.0, 20.0))
     ]

@@ -110,7 +110,7 @@ def test_two_devices_share_the_time(load_main, tmp_path, monkeypatch):
     def speed(networks, options, deadline, estimates, failed):
         asked.append((options.device, deadline))
         seconds = {'cpu': 0.5, 'cuda': 0.01}[options.device]
-        return [{size: Timing(size, [seconds]) for size in (1, 8)} for _ in networks]
+        return [{size: Timing(size, [seconds]) for size in options.batch_sizes} for _ in networks]
 
     memory = {'cpu': 2**20, 'cuda': 2**21}
     monkeypatch.setattr(
@@ -124,7 +124,9 @@ def test_two_devices_share_the_time(load_main, tmp_path, monkeypatch):
     monkeypatch.setattr('scopevit.benchmark.run.check_device', lambda device: None)
     load_main(TABLE)(['--timm', 'test_vit', '--max-minutes', '1e7', '--out', str(tmp_path)])
     report = (tmp_path / 'table.md').read_text()
-    assert re.search(r'\| +1\.00 \| +500 \| +16\.0 \| +2\.00 \| +10\.0 \| +800 \|', report)
+    assert re.search(r'\| +1\.00 \| +500 \| +16\.0 \| +2\.00 \| +10\.0 \| +25600 \|', report)
+    assert 'CPU: images/s at batch 8 ' in report and 'CUDA: images/s at batch 256 ' in report
+    assert 'batch 8 (CPU), 256 (CUDA)' in (tmp_path / 'plot.svg').read_text()
     assert asked == [('cpu', pytest.approx(3e8, rel=0.1)), ('cuda', pytest.approx(6e8, rel=0.1))]
 
 

@@ -6,7 +6,8 @@ python tools/benchmark/backbone_speed.py
 import argparse
 import sys
 
-from scopevit.benchmark.backbone_speed import DEFAULT_CASES, run_backbone_speed
+from scopevit.benchmark.backbone_cases import DEFAULT_CASES
+from scopevit.benchmark.backbone_speed import run_backbone_speed
 from scopevit.benchmark.forms import PARTS
 from scopevit.cli import add_device_argument, run_tool
 
@@ -17,9 +18,9 @@ def main(argv: list[str] | None = None) -> None:
         '--cases',
         nargs='+',
         metavar='NAME',
-        default=list(DEFAULT_CASES),
+        default=[],
         help='inference or training, size and batch, as inference-512x512-b1, or peers; '
-        f'default: {" ".join(DEFAULT_CASES)}',
+        f'default: {" ".join(DEFAULT_CASES["cpu"])}; on a GPU also larger batches',
     )
     parser.add_argument(
         '--forms',

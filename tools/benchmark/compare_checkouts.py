@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from scopevit.benchmark.backbone_speed import DEFAULT_CASES, PEERS, parse_case
+from scopevit.benchmark.backbone_cases import DEFAULT_CASES, parse_case
+from scopevit.benchmark.backbone_table import PEERS
 from scopevit.benchmark.forms import TRAINING, check_form
 from scopevit.benchmark.timing import quartiles
 from scopevit.cli import PositiveInt, run_tool
@@ -131,7 +132,7 @@ def compare(other: Path, name: str, form: str, arch: str, rounds: int) -> list[s
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('other', type=Path, help='folder of the other checkout')
-    cases = [name for name in DEFAULT_CASES if name != PEERS]
+    cases = [name for name in DEFAULT_CASES['cpu'] if name != PEERS]
     parser.add_argument('--cases', nargs='+', metavar='NAME', default=cases)
     parser.add_argument('--forms', nargs='+', metavar='FORM', default=['eager'])
     parser.add_argument('--arch', default='tiny', help='xtiny, tiny or small; default: tiny')

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         action=PositiveFloat,
         default=4.0,
         metavar='N',
-        help='halve a batch that would take longer. Default: 4',
+        help='halve a batch that would take longer, or not fit into a GPU. Default: 4',
     )
     parser.add_argument(
         '--plot',

@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from scopevit.benchmark.run import run_throughput
-from scopevit.benchmark.speed import SpeedOptions
+from scopevit.benchmark.speed import BATCH_SIZES, SpeedOptions
 from scopevit.cli import (
     PositiveFloat,
     PositiveInt,
@@ -26,9 +26,8 @@ def main(argv: list[str] | None = None) -> None:
         '--batch-sizes',
         nargs='+',
         action=PositiveInt,
-        default=(1, 8),
         metavar='N',
-        help='default: 1 8',
+        help='default: 1 8, on a GPU also 64 256',
     )
     add_shape_argument(parser)
     add_device_argument(parser)
@@ -42,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     options = SpeedOptions(
-        batch_sizes=args.batch_sizes,
+        batch_sizes=args.batch_sizes or BATCH_SIZES[args.device],
         device=args.device,
         compile=args.compile,
         channels_last=args.channels_last,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scopevit import ScopeViT
-from scopevit.benchmark.attention_kernels import any_block, attention_kernels
+from scopevit.benchmark.attention_kernels import attention_kernels, join_blocks
 from scopevit.benchmark.backbone_speed import in_process
 from scopevit.benchmark.forms import make_backbone
 from scopevit.benchmark.timing import synchronize, timed, visit
@@ -164,8 +164,8 @@ def check_kernels(device: str, findings: Findings) -> None:
                     sum(out.float().square().mean() for out in outs).backward()
 
             columns.append(f'{"training" if training else "inference"}, {precision}')
-            for call in attention_kernels(model, run):
-                names = kernels.setdefault(any_block(call.layer), {})
+            for call in join_blocks(attention_kernels(model, run)):
+                names = kernels.setdefault(call.layer, {})
                 names.setdefault(columns[-1], set()).add(call.kernel)
     rows = [
         [layer, *(' and '.join(sorted(names.get(column, ()))) for column in columns)]
