@@ -149,12 +149,6 @@ def join_blocks(calls: Iterable[AttentionCall]) -> list[AttentionCall]:
     return [replace(call, count=count) for call, count in counts.items()]
 
 
-def attention_kernels_table(calls: Iterable[AttentionCall]) -> str:
-    """Returns the table of calls in Markdown, those that differ only in the block as one row."""
-    rows = [[*call.cells, str(call.count)] for call in join_blocks(calls)]
-    return markdown_table([*COLUMNS, 'calls'], rows, align='lrrllr')
-
-
 def attention_of_forms_table(forms: Mapping[str, Iterable[AttentionCall]]) -> str:
     """Returns the table of the calls of a network's forms, with the forms that have each."""
     found: dict[tuple[str, ...], list[str]] = {}

@@ -41,7 +41,7 @@ class Yardsticks:
     def take_turns(self) -> Iterator[None]:
         """Measures all of them at each turn."""
         side = PRODUCT_SIDES[self.device]
-        source = torch.zeros(COPIED_NUMBERS, device=self.device)
+        source = torch.randn(COPIED_NUMBERS, device=self.device)
         target = torch.empty_like(source)
         factors = {name: self.factors(name, side) for name in self.products}
 

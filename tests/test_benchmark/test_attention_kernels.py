@@ -14,7 +14,6 @@ from scopevit.benchmark.attention_kernels import (
     FUSED,
     AttentionCall,
     attention_kernels,
-    attention_kernels_table,
     attention_of_forms_table,
     join_blocks,
 )
@@ -121,22 +120,6 @@ def test_operators_of_cuda(attend, kernel, has_bias):
 def test_every_name_is_an_operator_of_torch():
     for name in FUSED:
         assert getattr(OPS, name.removeprefix('aten::')).default._schema.name == name
-
-
-def test_table_joins_the_blocks_of_a_stage():
-    calls = [
-        MSSA_1,
-        replace(MSSA_1, layer='stages.0.blocks.1.mssa.attn'),
-        replace(MSSA_1, layer='stages.0.blocks.12.mssa.attn', keys=26),
-        AttentionCall(GSDA_1.layer, 'products', (8, 2, 64), 64, None),
-    ]
-    assert attention_kernels_table(calls).splitlines() == [
-        '| layer                       |    queries | keys | bias | kernel      | calls |',
-        '| --------------------------- | ---------: | ---: | ---- | ----------- | ----: |',
-        '| stages.0.blocks.*.mssa.attn | 2×2×256×16 |   25 | no   | flash (CPU) |     2 |',
-        '| stages.0.blocks.*.mssa.attn | 2×2×256×16 |   26 | no   | flash (CPU) |     1 |',
-        '| stages.0.blocks.*.gsda.attn |     8×2×64 |   64 |      | products    |     1 |',
-    ]
 
 
 def test_joined_blocks_add_up():

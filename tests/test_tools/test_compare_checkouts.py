@@ -51,6 +51,7 @@ def test_slower_larger_and_another_result(other, process):
         (['nowhere', *CASE], 'no checkout of scopevit: nowhere'),
         ([ROOT, '--cases', 'inference'], "not 'inference'"),
         ([ROOT, *CASE, '--forms', 'checkpointed'], "'checkpointed' has no inference"),
+        ([ROOT, *CASE, '--forms', 'eager+bf16'], "'eager+bf16' is not compared"),
         ([ROOT, *CASE, '--arch', 'huge'], 'the process of'),
     ],
 )

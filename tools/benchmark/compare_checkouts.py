@@ -24,6 +24,7 @@ from scopevit.errors import InputError
 from scopevit.report import markdown_table, number, spread
 
 ROOT = Path(__file__).parents[2]
+FORMS = ('eager', 'deployed', 'compiled', 'checkpointed')  # what any version of the package has
 SECONDS = 0.3  # at least, of one visit
 # What runs in the process of a checkout: it makes the case, says how large its peak memory and its
 # outputs are, and then times as many passes as it is told. It must run with any version of the
@@ -106,6 +107,8 @@ def compare(other: Path, name: str, form: str, arch: str, rounds: int) -> list[s
     """Returns the row of a case: times, their ratio with its quartiles, that of memory."""
     mode, size, batch = parse_case(name)
     check_form(form, mode)
+    if not set(form.split('+')) <= set(FORMS):
+        raise InputError(f'--forms: {form!r} is not compared, but {", ".join(FORMS)} are')
     case = dict(form=form, arch=arch, size=size, batch=batch, training=mode == TRAINING)
     workers = [Worker(other, case), Worker(ROOT, case)]
     passes = max(round(SECONDS / workers[1].seconds(1)), 1)
