@@ -133,6 +133,20 @@ def test_findings_of_an_earlier_run_do_not_count(check, tmp_path):
     assert steps['wrong']['problems'] == ['the time was up before it']
 
 
+def test_the_line_that_tells_why(load, tmp_path):
+    log = tmp_path / 'log.txt'
+    for text, line in (
+        ('a\ntorch._inductor.exc.InductorError: no compiler\n\nSet TORCH_LOGS\n',
+         'torch._inductor.exc.InductorError: no compiler'),
+        ('RuntimeError: first\nerror: the last\nbye\n', 'error: the last'),
+        ('KeyboardInterrupt\n', 'KeyboardInterrupt'),
+        ('an error: no\nthe end\n\n', 'the end'),
+        ('', 'nothing'),
+    ):  # fmt: skip
+        log.write_text(text)
+        assert load('processes').last_line(log) == line
+
+
 # The steps ----------------------------------------------------------------------------------------
 
 

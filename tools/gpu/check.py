@@ -9,6 +9,7 @@ gpu.md and gpu.json in work_dirs/gpu are written anew after each of them.
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ STEPS = (
     Step('compiled-speed', 'Speed of inference, compiled', 'speed.check_compiled_speed', 120),
     Step('table', 'The benchmark of models', 'speed.check_table', 90),
 )
+STEPS_FOLDER = 'gpu_steps'  # logs of the steps, and what they write
 KEPT_LINES = 30  # of the log of a step that has problems
 
 
@@ -79,15 +81,21 @@ class Outcome:
 
 def run_step(step: Step, device: str, folder: Path, seconds_left: float) -> Outcome:
     """Runs a step, unless there is no time left for it."""
-    path, step_log = folder / step.name / 'findings.json', folder / step.name / 'log.txt'
-    path.unlink(missing_ok=True)  # of an earlier run
+    own = folder / STEPS_FOLDER / step.name
+    shutil.rmtree(own, ignore_errors=True)  # of an earlier run
+    path, step_log = own / 'findings.json', own / 'log.txt'
     if seconds_left < 1:
         return Outcome(step, None, Findings(path, problems=['the time was up before it']), step_log)
     program = ROOT / 'tools' / 'gpu' / 'step.py'
     command = [sys.executable, str(program), step.function, device, str(path)]
     paths = [str(ROOT), str(ROOT / 'tests'), *filter(None, [os.environ.get('PYTHONPATH')])]
-    # Threads that wait take no core from others that compute.
-    environment = {'PYTHONPATH': os.pathsep.join(paths), 'OMP_WAIT_POLICY': 'passive'}
+    environment = {
+        'PYTHONPATH': os.pathsep.join(paths),
+        # Threads that wait take no core from others that compute.
+        'OMP_WAIT_POLICY': 'passive',
+        # A compiler that is stopped leaves half a file, which others would load.
+        'TORCHINDUCTOR_CACHE_DIR': str(own / 'inductor'),
+    }
     ended = run(command, step_log, min(step.limit, seconds_left), environment)
     try:
         findings = read_findings(path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 from scopevit.errors import error_text
 
 ROOT = Path(__file__).parents[2]
+# What a tool says of bad input, and how Python ends.
+ERROR = re.compile(r'error: |[\w.]+(Error|Exception|Interrupt)(: |$)')
 PATIENCE = 5.0  # seconds that a process has to end what it started
 
 
@@ -82,7 +85,7 @@ def end_session(process: subprocess.Popen) -> None:
 
 
 def last_line(log: Path) -> str:
-    """Returns the last line of a log that says something, its error where it has one."""
+    """Returns the last line of a log that says something, its last error where it has one."""
     lines = [line.strip() for line in log.read_text('utf-8', 'replace').splitlines()]
-    errors = [line for line in lines if line.startswith('error: ')]
+    errors = [line for line in lines if ERROR.match(line)]
     return next(iter([*errors[-1:], *filter(None, reversed(lines))]), 'nothing')
