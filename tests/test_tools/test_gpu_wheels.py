@@ -236,12 +236,13 @@ def test_signal_ends_the_check_and_its_children(clone, wheels, temporary):
         [clone / 'tools/gpu/run.sh', wheels],
         env={**os.environ, 'PYTHON': sys.executable, 'TMPDIR': str(temporary)},
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout.readline() == 'ready\n'
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)  # until nobody has stdout open
-    assert process.returncode == 128 + signal.SIGTERM
+    _, err = process.communicate(timeout=60)  # until nobody has stdout open
+    assert (process.returncode, err) == (128 + signal.SIGTERM, '')
     assert not list(temporary.iterdir())
 
 

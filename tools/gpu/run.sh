@@ -44,6 +44,7 @@ missing=$("$root/tools/install.sh" --missing "$PYTHON" runtime nodeps tasks)
 set -m
 "$PYTHON" "$root/tools/gpu/check.py" "$@" </dev/null &
 check=$!
+set +m
 trap 'kill -TERM -- "-$check"' HUP INT TERM
 code=0
 wait "$check" || code=$?
