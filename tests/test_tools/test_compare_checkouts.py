@@ -70,7 +70,8 @@ def test_pythonpath_is_kept_behind_the_checkout(other, process, tmp_path):
         'import sys\n'
         f'if sys.orig_argv[1] == "-c": open({str(seen)!r}, "w").write("\\n".join(sys.path))\n'
     )
-    paths = os.pathsep.join([str(ROOT), str(packages)])
-    process(TOOL, other, *CASE, '--arch', 'huge', PYTHONPATH=paths)  # its process soon ends
+    paths = [str(ROOT), str(packages), *filter(None, [os.environ.get('PYTHONPATH')])]
+    # of a size that there is not, so that the process of the checkout soon ends
+    process(TOOL, other, *CASE, '--arch', 'huge', PYTHONPATH=os.pathsep.join(paths))
     found = [path for path in seen.read_text().splitlines() if path]
     assert found[:3] == [str(other), str(ROOT), str(packages)]
