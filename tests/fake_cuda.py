@@ -45,7 +45,9 @@ class OnlyCuda(TorchDispatchMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         for x in tree_leaves((args, kwargs, out)):
-            if isinstance(x, Tensor) and x.device.type != 'cuda' and x.dim():
+            if not isinstance(x, Tensor) or x.device.type == 'cuda' or not x.dim():
+                continue
+            if x.shape != (0,):  # as torch 2.11 makes for every checkpoint
                 raise AssertionError(f'{func} on {x.device}, of shape {tuple(x.shape)}')
         return out
 

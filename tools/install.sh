@@ -5,6 +5,7 @@
 #   tools/install.sh PYTHON                  into the environment of this Python
 #   tools/install.sh --check PYTHON ROLE...  installs nothing; says what of requirements/ROLE.txt
 #                                            this Python lacks
+#   tools/install.sh --missing PYTHON ROLE...  prints the names of these and nothing else
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -17,13 +18,14 @@ is_new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 }
 
-check() {
-    local python=$1 missing
+# The names of what of requirements/ROLE.txt a Python lacks: missing PYTHON ROLE...
+missing() {
+    local python=$1
     shift
     command -v "$python" >/dev/null || fail "there is no Python at $python"
     is_new_enough "$python" || fail "$python is no Python >= 3.10"
     # Modules, not packages: a compiled mmcv or another build of OpenCV will do as well.
-    missing=$("$python" - "$root/requirements" "$@" <<'PYTHON'
+    "$python" - "$root/requirements" "$@" <<'PYTHON'
 import re
 import sys
 from importlib.util import find_spec
@@ -45,7 +47,11 @@ for role in sys.argv[2:]:
             missing.append(name)
 print(*missing, sep=', ')
 PYTHON
-    )
+}
+
+check() {
+    local python=$1 missing
+    missing=$(missing "$@")
     [ -z "$missing" ] || fail "$python lacks $missing: run tools/install.sh $python," \
         "or leave PYTHON out and make sets up .venv"
 }
@@ -103,6 +109,10 @@ case ${1-} in
     --check)
         shift
         check "$@"
+        ;;
+    --missing)
+        shift
+        missing "$@"
         ;;
     '')
         venv=$root/.venv

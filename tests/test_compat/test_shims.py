@@ -1,9 +1,6 @@
 """What all shims have in common: their order, what they declare, and what is recorded of them."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -68,7 +65,7 @@ def test_a_pin_that_leaves_the_range_is_noticed(shim):
 
 
 @pytest.mark.parametrize('module', ['json', 'mmengine', 'mmengine.runner, mmengine.hub'])
-def test_what_acts_is_listed_in_its_order(module):
+def test_what_acts_is_listed_in_its_order(module, process):
     """Whatever was imported before, and though each of the libraries is asked for twice."""
     code = f"""
 import {module}
@@ -78,13 +75,7 @@ import mmengine.runner, mmengine.hub, mmengine.logging.history_buffer
 from mmcv import ops
 print(first == compat.acted[:len(first)], *compat.apply())
 """
-    result = subprocess.run(
-        [sys.executable, '-c', code],
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    result = process('-c', code)
     assert result.returncode == 0, result.stderr[-3000:]
     is_prefix, *acted = result.stdout.split()
     assert is_prefix == 'True' and len(acted) == len(set(acted))

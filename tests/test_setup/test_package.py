@@ -38,6 +38,7 @@ NEED_A_CLONE = (
     'tools/dataset_converters/',
     'tools/demo/',
     'tools/docs/',
+    'tools/gpu/',
     'tools/install.sh',
 )
 BUILD = """

@@ -1,5 +1,6 @@
 """The comparison of two checkouts, on a checkout that is slower, needs more memory and differs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,17 @@ def test_wrong_arguments(arguments, words, process):
     (line,) = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert words in line
     assert done.stdout == ''
+
+
+def test_pythonpath_is_kept_behind_the_checkout(other, process, tmp_path):
+    packages, seen = tmp_path / 'packages', tmp_path / 'seen'
+    packages.mkdir()
+    (packages / 'sitecustomize.py').write_text(
+        'import sys\n'
+        f'if sys.orig_argv[1] == "-c": open({str(seen)!r}, "w").write("\\n".join(sys.path))\n'
+    )
+    paths = [str(ROOT), str(packages), *filter(None, [os.environ.get('PYTHONPATH')])]
+    # of a size that there is not, so that the process of the checkout soon ends
+    process(TOOL, other, *CASE, '--arch', 'huge', PYTHONPATH=os.pathsep.join(paths))
+    found = [path for path in seen.read_text().splitlines() if path]
+    assert found[:3] == [str(other), str(ROOT), str(packages)]

@@ -77,10 +77,12 @@ class Worker:
 
     def __init__(self, checkout: Path, case: dict) -> None:
         self.checkout = checkout
+        # What is on the path may be where all packages are (tools/gpu/run.sh).
+        paths = [str(checkout), *filter(None, [os.environ.get('PYTHONPATH')])]
         self.process = subprocess.Popen(
             [sys.executable, '-c', WORKER, json.dumps(case)],
             cwd=checkout,
-            env={**os.environ, 'PYTHONPATH': str(checkout)},
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
