@@ -7,7 +7,7 @@ operators a GPU would run, on what, and which memory they would take.
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from scopevit.errors import InputError
 from scopevit.models.modes import compute_dtype
@@ -57,20 +56,16 @@ def fake_cuda(shape_env: ShapeEnv | None = None) -> Iterator[None]:
         yield
 
 
-class FusedAttention(TorchFunctionMode):
-    """Sends attention on fake CUDA tensors to the fused kernel that a GPU would take.
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Sends `F.scaled_dot_product_attention` on fake CUDA tensors to the kernel of a GPU.
 
     torch asks the GPU whether it has such kernels, and where there is none to ask takes the plain
     way, with the whole attention matrix. Of those kernels the memory-efficient one alone takes a
     bias; the flash kernel, which goes first without a bias in half precision, keeps as much.
     """
-
-    def __torch_function__(
-        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        if func is F.scaled_dot_product_attention and args[0].is_cuda:
-            return efficient_attention(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+    with patch.object(F, 'scaled_dot_product_attention', efficient_attention):
+        yield
 
 
 def efficient_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
