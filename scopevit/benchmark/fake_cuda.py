@@ -83,9 +83,9 @@ def efficient_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | Non
     dtype = compute_dtype(q)  # the operator itself is none of those that autocast knows
     q, k, v = (x.to(dtype) for x in (q, k, v))
     if attn_mask is not None:
-        keys = k.shape[-2]
-        # The kernel reads rows of a multiple of 8 numbers.
-        attn_mask = F.pad(attn_mask.to(dtype), (0, -keys % 8))[..., :keys]
+        attn_mask, keys = attn_mask.to(dtype), k.shape[-2]
+        if keys % 8:  # the kernel reads rows of a multiple of 8 numbers
+            attn_mask = F.pad(attn_mask, (0, -keys % 8))[..., :keys]
         attn_mask = attn_mask.expand(*q.shape[:-1], keys)
     needs_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     attend = torch.ops.aten._scaled_dot_product_efficient_attention

@@ -22,7 +22,7 @@ from scopevit.benchmark.fake_cuda import (
     to_cuda,
 )
 from scopevit.benchmark.memory import PeakMemory
-from scopevit.benchmark.networks import Network, build_network, height_width, input_shape
+from scopevit.benchmark.networks import Network, build_network, height_width
 from scopevit.benchmark.training import training_loss
 from scopevit.benchmark.work import Work
 from scopevit.engine.walk import leaf_configs, type_name
@@ -48,7 +48,7 @@ GPUS = (
     # nvidia-a100-datasheet-nvidia-us-2188504-web.pdf
     GPU('A100', 2.039e12, 312e12, 156e12),
     # https://www.nvidia.com/en-us/data-center/h100/, where rates are those of sparse matrices
-    GPU('H100', 3.35e12, 989.5e12, 494.5e12),
+    GPU('H100', 3.35e12, 989e12, 494e12),
 )
 
 
@@ -57,8 +57,8 @@ class StepCost:
     """What a training step takes, in one precision.
 
     Attributes:
-        peak_bytes: Most memory that is in use at one time: `state_bytes`, images, activations,
-            gradients.
+        peak_bytes: Most memory that is in use at one time: what is there between two steps,
+            images, activations, gradients.
         moved_bytes: What operators and the optimizer read and write.
         operations: Of convolutions, matrix products and attention, two for each multiply-add.
         operators: How many run in forward and backward pass.

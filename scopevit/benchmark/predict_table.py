@@ -33,10 +33,12 @@ context, some 0.5 to 1 GiB.
 
 Images a second are an **upper bound**: the batch over the time that a GPU's bandwidth takes for
 what every operator reads and writes, or its tensor cores for all multiply-adds, whichever is
-longer. Bandwidths and rates are those of data sheets: {gpus}. What launching an
-operator takes, some microseconds of a CPU, is not in it, nor is loading data: where a step has
-thousands of operators for a few small images, it stays far below. A small map that a cache keeps
-from one operator to the next would be the one reason to exceed it.
+longer. Bandwidths and rates are those of data sheets, of dense matrices:
+
+{gpus}
+What launching an operator takes, some microseconds of a CPU, is not in it, nor is loading data:
+where a step has thousands of operators for a few small images, it stays far below. Maps small
+enough to stay in a cache from one operator to the next are the one reason to exceed it.
 """
 
 
@@ -93,9 +95,9 @@ def predict_file(recipe: Path, size: tuple[int, int] | None) -> Prediction:
 
 def make_report(predictions: Sequence[Prediction]) -> str:
     """Returns the table with what must be said of it, in Markdown."""
-    gpus = ', '.join(
-        f'{gpu.name} {gpu.bandwidth / 1e12:.2f} TB/s, {gpu.half_rate / 1e12:.0f} TFLOP/s in '
-        f'float16, {gpu.float_rate / 1e12:.0f} in TF32'
+    gpus = ''.join(
+        f'- {gpu.name}: {gpu.bandwidth / 1e12:.2f} TB/s, {gpu.half_rate / 1e12:.0f} TFLOP/s in '
+        f'float16, {gpu.float_rate / 1e12:.0f} TFLOP/s in float32 with products in TF32\n'
         for gpu in GPUS
     )
     return f'{predictions_table(predictions)}\n{NOTE.format(gpus=gpus)}'
@@ -103,7 +105,7 @@ def make_report(predictions: Sequence[Prediction]) -> str:
 
 def predictions_table(predictions: Sequence[Prediction]) -> str:
     """Returns the Markdown table of predictions."""
-    columns = ['recipe', 'input', 'batch a GPU', 'operators']
+    columns = ['recipe', 'input', 'batch a GPU', 'operators, float32 / AMP']
     columns += [f'peak memory predicted, {name} (GiB)' for name in PRECISIONS]
     columns += [f'{gpu.name}, {name}: images/s at most' for gpu in GPUS for name in PRECISIONS]
     cells = []

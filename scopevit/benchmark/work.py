@@ -12,12 +12,14 @@ from scopevit.benchmark.memory import storages, tensors_of
 
 aten = torch.ops.aten
 FREE = {aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided}
-# They read nothing of what they are given, or few of its numbers.
+# They read nothing of the tensors they are given, or few of their numbers.
 READ_LITTLE = {
-    aten.copy_,  # its target
     aten.fill_,
     aten.full_like,
     aten.index,
+    aten.new_full,
+    aten.new_ones,
+    aten.new_zeros,
     aten.nll_loss2d_backward,
     aten.nll_loss2d_forward,
     aten.ones_like,
@@ -54,8 +56,7 @@ class Work(TorchDispatchMode):
         if is_free(func, (args, kwargs), out):
             return out
         packet = func.overloadpacket
-        read = args[1:] if packet is aten.copy_ else () if packet in READ_LITTLE else (args, kwargs)
-        self.moved_bytes += touched_bytes(read) + touched_bytes(out)
+        self.moved_bytes += moved_bytes(packet, args, kwargs, out)
         self.operators += 1
         if packet is aten.convolution_backward:
             self.operations += convolution_backward_operations(self._formulas, *args)
@@ -75,14 +76,25 @@ def is_free(func: Any, given: object, out: object) -> bool:
     return all(storage._cdata in known for storage in made)
 
 
+def moved_bytes(packet: Any, args: tuple, kwargs: dict, out: object) -> int:
+    """Returns the bytes that an operator reads and writes at least."""
+    if packet in READ_LITTLE:
+        return touched_bytes(out)
+    if packet is aten.copy_:  # its target is written alone
+        return touched_bytes(args[1:]) + touched_bytes(out)
+    if packet is aten.index_put_:  # as much of its target as there are values
+        return touched_bytes(args[1:]) + touched_bytes(args[2])
+    return touched_bytes((args, kwargs)) + touched_bytes(out)
+
+
 def touched_bytes(values: object) -> int:
-    """Returns the bytes of the tensors in nested values, each counted once; (1, C) expanded is C."""
+    """Returns the bytes of the tensors in nested values; one that is there twice counts once."""
     tensors = {id(tensor): tensor for tensor in tensors_of(values)}
     return sum(map(tensor_bytes, tensors.values()))
 
 
 def tensor_bytes(x: Tensor) -> int:
-    """Returns the bytes of a tensor's different numbers."""
+    """Returns the bytes of a tensor's different numbers: what is expanded is read once."""
     return min(x.numel() * x.element_size(), x.untyped_storage().nbytes())
 
 
