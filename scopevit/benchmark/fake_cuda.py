@@ -114,7 +114,7 @@ def backward(x: Tensor) -> None:
     Nodes run in the engine's order, and what they saved goes as they are done: `x` is detached from
     the graph, of which nothing is kept here.
     """
-    root = x.grad_fn
+    root: Any = x.grad_fn
     waiting = count_gradients(root)
     grads: dict[Any, dict[int, Tensor]] = {root: {0: torch.ones_like(x)}}
     tickets = itertools.count()

@@ -26,10 +26,10 @@ and backward pass of a training step were followed operator by operator on tenso
 
 Peak memory is what torch's allocator hands out at one time, as `torch.cuda.max_memory_allocated()`
 tells: weights, the optimizer's numbers, images, activations, gradients, and the losses of logits in
-segmentation and RetinaNet. Not in it are the other losses, annotations, what detectors assign,
-propose and sample, workspaces of cuDNN and cuBLAS, scratch space inside of kernels, the buckets of
-several processes (once the gradients), and beyond that allocator its fragmentation and the CUDA
-context, some 0.5 to 1 GiB.
+segmentation and RetinaNet; Mask R-CNN has as many boxes as its samplers take at most. Not in it are
+the other losses, annotations, what detectors assign and propose, workspaces of cuDNN and cuBLAS,
+scratch space inside of kernels, the buckets of several processes (once the gradients), and beyond
+that allocator its fragmentation and the CUDA context, some 0.5 to 1 GiB.
 
 Images a second are an **upper bound**: the batch over the time that a GPU's bandwidth takes for
 what every operator reads and writes, or its tensor cores for all multiply-adds, whichever is

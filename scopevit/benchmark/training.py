@@ -4,6 +4,7 @@ What depends on the annotations (which proposals are kept, which anchors are ass
 is left out, and so are losses of little memory. Everything runs on tensors without numbers.
 """
 
+from functools import reduce
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def training_loss(model: Any, images: Tensor) -> Tensor:
 
 def total(outputs: object) -> Tensor:
     """Returns the sum of all numbers of all tensors."""
-    return sum(out.float().sum() for out in tensors_of(outputs))
+    return reduce(torch.add, [out.float().sum() for out in tensors_of(outputs)])
 
 
 def segmentation_loss(model: Any, images: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ def segmentation_loss(model: Any, images: Tensor) -> Tensor:
         logits = F.interpolate(logits, shape[1:], mode='bilinear', align_corners=head.align_corners)
         return head.loss_decode(logits, labels, ignore_index=head.ignore_index)
 
-    return sum(map(head_loss, auxiliary), head_loss(model.decode_head))
+    return reduce(torch.add, map(head_loss, [model.decode_head, *auxiliary]))
 
 
 def dense_loss(model: Any, images: Tensor) -> Tensor:

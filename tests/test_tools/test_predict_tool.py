@@ -22,7 +22,8 @@ def test_predictions_as_a_process(make_task, process, tmp_path):
     first, second = json.loads((out / 'predict.json').read_text())
     assert [first['name'], second['name']] == ['classification', 'classification-3x']
     assert [first['batch_size'], second['batch_size']] == [4, 8]
-    assert second['amp']['operations'] == 2 * first['amp']['operations']
+    # All is twice as much but for the bias of positions.
+    assert 1.8 < second['amp']['operations'] / first['amp']['operations'] < 2
     report = (out / 'predict.md').read_text()
     assert report in done.stdout
     assert 'nothing of it was measured' in report
