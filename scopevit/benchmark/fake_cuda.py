@@ -68,7 +68,15 @@ def fused_attention() -> Iterator[None]:
         yield
 
 
-def efficient_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+def efficient_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
     """`F.scaled_dot_product_attention` by CUDA's memory-efficient kernel, as torch prepares it.
 
     Args:
@@ -76,6 +84,9 @@ def efficient_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | Non
         k: Keys, (B, heads, K, D).
         v: Values, as the keys.
         attn_mask: Bias of the logits that broadcasts to (B, heads, S, K).
+        dropout_p: Probability that a weight becomes 0.
+        is_causal: Whether queries see no later keys.
+        scale: Of the logits.
 
     Returns:
         (B, heads, S, D).
@@ -89,7 +100,7 @@ def efficient_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | Non
         attn_mask = attn_mask.expand(*q.shape[:-1], keys)
     needs_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     attend = torch.ops.aten._scaled_dot_product_efficient_attention
-    return attend(q, k, v, attn_mask, compute_log_sumexp=needs_grad)[0]
+    return attend(q, k, v, attn_mask, needs_grad, dropout_p, is_causal, scale=scale)[0]
 
 
 def to_cuda(module: nn.Module, dtype: torch.dtype) -> nn.Module:

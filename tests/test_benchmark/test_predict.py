@@ -201,7 +201,7 @@ def test_a_step_worked_out_by_hand(amp):
     if amp:  # images in both types; the map in float16, as float32 for exp, and what exp gives
         assert cost.peak_bytes == 6 * images + 2 * weight + 10 * maps
     else:
-        assert cost.peak_bytes == 4 * (images + 2 * maps + 1)  # and the sum
+        assert cost.peak_bytes == 4 * (images + 2 * maps + 2)  # and the sum, and its gradient
         moved = images + weight + maps  # convolution
         moved += 2 * maps + maps + 1  # exp, sum
         moved += 1 + 1 + 2 * maps + 1  # ones, gradients of sum (expanded) and exp
