@@ -233,13 +233,17 @@ def test_a_recipe(make_task):
 
 @needs_cuda_code
 @pytest.mark.slow
-@pytest.mark.parametrize('recipe', our_recipes(), ids=lambda recipe: recipe.stem)
-def test_all_recipes(recipe):
+@pytest.mark.parametrize(
+    'recipe',
+    [recipe for recipe in our_recipes() if '-tiny_' in recipe.name],
+    ids=lambda recipe: recipe.stem,
+)
+def test_each_kind_of_recipe(recipe):
     prediction = predict_step(load_config(recipe))
     assert 1 < prediction.amp.peak_bytes / 2**30 < prediction.float32.peak_bytes / 2**30 < 40
 
 
-def test_all_recipes_are_those_of_the_folders():
+def test_our_recipes_are_those_of_the_folders():
     names = [recipe.stem for recipe in our_recipes()]
     assert len(names) == len(set(names)) == 30
     assert all('scopevit-' in name for name in names)

@@ -11,23 +11,32 @@ PAGE = '# Page\n\n<!-- predicted -->\nold\n<!-- end of predicted -->\n\nMore.\n'
 
 
 @needs_cuda_code
-def test_predictions_as_a_process(make_task, process, tmp_path):
+def test_prediction_in_a_page(make_task, load_main, capsys, tmp_path):
     task = make_task('classification')
-    longer = task.config.with_name('classification-3x.py')
-    longer.write_text(f'_base_ = {str(task.config)!r}\ntrain_dataloader = dict(batch_size=8)\n')
     page, out = tmp_path / 'page.md', tmp_path / 'out'
     page.write_text(PAGE)
-    done = process('tools/benchmark/predict.py', task.config, longer, '--out', out, '--page', page)
+    load_main(PREDICT)([str(task.config), '--out', str(out), '--page', str(page)])
+    (prediction,) = json.loads((out / 'predict.json').read_text())
+    assert (prediction['name'], prediction['batch_size']) == ('classification', 4)
+    report = (out / 'predict.md').read_text()
+    assert report in capsys.readouterr().out
+    assert 'nothing of it was measured' in report
+    assert page.read_text() == PAGE.replace('old', f'\n{report}')
+
+
+@needs_cuda_code
+@pytest.mark.slow
+def test_several_predictions_as_a_process(make_task, process, tmp_path):
+    task = make_task('classification')
+    larger = task.config.with_name('larger.py')
+    larger.write_text(f'_base_ = {str(task.config)!r}\ntrain_dataloader = dict(batch_size=8)\n')
+    done = process('tools/benchmark/predict.py', task.config, larger, '--out', tmp_path / 'out')
     assert done.returncode == 0, done.stderr
-    first, second = json.loads((out / 'predict.json').read_text())
-    assert [first['name'], second['name']] == ['classification', 'classification-3x']
+    first, second = json.loads((tmp_path / 'out' / 'predict.json').read_text())
+    assert [first['name'], second['name']] == ['classification', 'larger']
     assert [first['batch_size'], second['batch_size']] == [4, 8]
     # All is twice as much but for the bias of positions.
     assert 1.8 < second['amp']['operations'] / first['amp']['operations'] < 2
-    report = (out / 'predict.md').read_text()
-    assert report in done.stdout
-    assert 'nothing of it was measured' in report
-    assert page.read_text() == PAGE.replace('old', f'\n{report}')
 
 
 @needs_cuda_code
