@@ -33,6 +33,7 @@ class PeakMemory(TorchDispatchMode):
         self.peak_bytes = 0
         self.largest_bytes = 0
         self._alive: dict[int, int] = {}  # bytes of each storage by its address
+        self._alive_bytes = 0
 
     def __torch_dispatch__(
         self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
@@ -42,10 +43,14 @@ class PeakMemory(TorchDispatchMode):
         for storage in storages(out):
             if storage._cdata not in given and storage._cdata not in self._alive:
                 self._alive[storage._cdata] = storage.nbytes()
+                self._alive_bytes += storage.nbytes()
                 self.largest_bytes = max(self.largest_bytes, storage.nbytes())
-                weakref.finalize(storage, self._alive.pop, storage._cdata, None)
-        self.peak_bytes = max(self.peak_bytes, sum(self._alive.values()))
+                weakref.finalize(storage, self._forget, storage._cdata)
+        self.peak_bytes = max(self.peak_bytes, self._alive_bytes)
         return out
+
+    def _forget(self, address: int) -> None:
+        self._alive_bytes -= self._alive.pop(address)
 
 
 def tensors_of(values: object) -> list[Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from fake_cuda import fake_cuda, needs_cuda_code
+from fake_cuda import needs_cuda_code
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -17,6 +17,7 @@ from scopevit.benchmark.attention_kernels import (
     attention_of_forms_table,
     join_blocks,
 )
+from scopevit.benchmark.fake_cuda import fake_cuda
 from scopevit.benchmark.forms import INFERENCE, TRAINING, make_backbone, make_pass
 from scopevit.models.sizes import ARCHS
 

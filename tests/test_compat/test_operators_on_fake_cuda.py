@@ -4,10 +4,11 @@ import importlib
 
 import pytest
 import torch
-from fake_cuda import backward, fake_cuda, needs_cuda_code
+from fake_cuda import needs_cuda_code, only_fake_cuda
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from scopevit import compat
+from scopevit.benchmark.fake_cuda import backward
 
 compat.apply()  # before mmcv.ops can be imported
 ops = importlib.import_module('mmcv.ops')
@@ -33,7 +34,7 @@ def facts(x):
 @pytest.mark.parametrize('rois', [0, 7])
 @pytest.mark.parametrize('aligned', [True, False])
 def test_roi_align(aligned, rois, dtype):
-    with fake_cuda():
+    with only_fake_cuda():
         features = cuda(2, 3, 12, 16, dtype=dtype, requires_grad=True)
         out = ops.RoIAlign(7, 0.5, aligned=aligned)(features, cuda(rois, 5, dtype=dtype))
         assert facts(out) == ((rois, 3, 7, 7), dtype, 'cuda')
@@ -56,7 +57,7 @@ def test_roi_align(aligned, rois, dtype):
 )
 def test_focal_losses(kind, reduction, shape, has_weight, dtype):
     loss = {'sigmoid': ops.sigmoid_focal_loss, 'softmax': ops.softmax_focal_loss}[kind]
-    with fake_cuda():
+    with only_fake_cuda():
         logits = cuda(20, 4, dtype=dtype, requires_grad=True)
         weight = cuda(4, dtype=dtype) if has_weight else None
         out = loss(logits, cuda(20, dtype=torch.int64), 2.0, 0.25, weight, reduction)
@@ -67,7 +68,7 @@ def test_focal_losses(kind, reduction, shape, has_weight, dtype):
 
 def kept_of(nms, dtype, **options):
     """Device and types of what an NMS keeps, whose number is a symbol."""
-    with fake_cuda(ShapeEnv()):
+    with only_fake_cuda(ShapeEnv()):
         boxes, scores = cuda(90, 4, dtype=dtype), cuda(90, dtype=dtype)
         dets, kept = nms(boxes, scores, **options)
         assert (dets.dim(), dets.shape[1], kept.dim()) == (2, 5, 1)
@@ -92,6 +93,6 @@ def test_batched_nms(dtype):
 
 def test_overlaps_of_the_operators_that_go_box_by_box():
     """Of soft NMS and `nms_match`: as often as numbers say, they look for the best box left."""
-    with fake_cuda():
+    with only_fake_cuda():
         out = EXT._iou_with_one(cuda(4), cuda(9, 4), 1)
         assert facts(out) == ((9,), torch.float32, 'cuda')

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from fake_cuda import backward, fake_cuda, needs_cuda_code, to_cuda
+from fake_cuda import needs_cuda_code, only_fake_cuda
 from marks import rest_is_slow
 from mini import MINI
 from torch import nn
 
+from scopevit.benchmark.fake_cuda import backward, to_cuda
 from scopevit.models import ScopeViT
 from scopevit.models.groups import DilatedGroups
 from scopevit.models.padded_groups import PaddedGroups
@@ -53,7 +54,7 @@ def check(arch, size, form, dtype, autocast=None):
     attentions = sum(depth * (1 + kinds) for depth, kinds in blocks)
     # MSSA 3 and the bias 2, each MLP 2, each kind of group 2
     linears = sum(depth * (9 + 2 * kinds) for depth, kinds in blocks)
-    with fake_cuda() as calls:
+    with only_fake_cuda() as calls:
         to_cuda(model, dtype)
         x = torch.empty(2, 3, *size, dtype=dtype, device='cuda', requires_grad=model.training)
         with (
@@ -80,7 +81,7 @@ def check(arch, size, form, dtype, autocast=None):
 
 
 def test_what_the_tests_stand_on():
-    with fake_cuda(), pytest.raises(AssertionError, match='arange.* on cpu, of shape .4'):
+    with only_fake_cuda(), pytest.raises(AssertionError, match='arange.* on cpu, of shape .4'):
         torch.arange(4)
     model = ScopeViT(MINI, drop_path_rate=0.1).double()
     x = torch.rand(2, 3, 72, 50, dtype=torch.float64, requires_grad=True)
@@ -117,7 +118,7 @@ def test_a_published_size(autocast, form):
 def test_padded_groups(size):
     """The groups of a graph compiled for any size."""
     height, width = size
-    with fake_cuda():
+    with only_fake_cuda():
         groups = PaddedGroups(height, width, 8)
         x = torch.empty(2, height, width, 16, device='cuda')
         (kind,) = groups.split(x)
@@ -132,7 +133,7 @@ def test_inputs_of_attention(size):
     """What the tools that draw attention ask for."""
     mssa = MultiScaleSelfAttention(16, 4, 2, (2, 1, 1), dict(type='BN'))
     gsda = GlobalScaleDilatedAttention(16, 4, 8)
-    with fake_cuda():
+    with only_fake_cuda():
         x = torch.empty(2, *maps_of(size)[0], 16, device='cuda')
         for attention in (mssa, gsda):
             for inputs in to_cuda(attention, torch.float32).eval().inputs(x):
@@ -153,7 +154,7 @@ def test_halves_with_a_bias_go_without_cudnn(has_bias, dtype, monkeypatch):
     layer = (GlobalScaleDilatedAttention if has_bias else MultiScaleSelfAttention)(
         *((16, 2, 8) if has_bias else (16, 2, 2, (1, 1, 0), dict(type='BN')))
     )
-    with fake_cuda():
+    with only_fake_cuda():
         to_cuda(layer, dtype)(torch.empty(1, 8, 8, 16, dtype=dtype, device='cuda'))
     assert asked == [dtype == torch.float32 or not has_bias]
     assert torch.backends.cuda.cudnn_sdp_enabled()
