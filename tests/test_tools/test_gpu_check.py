@@ -13,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from fake_cuda import needs_cuda_code
 
 from scopevit.errors import InputError
 
@@ -299,6 +300,16 @@ def test_training_steps_go_on_after_one_that_fails(load, findings, monkeypatch):
     assert [note.partition(': ')[2] for note in findings.notes] == ['not enough memory']
     (rows,) = findings.figures.values()
     assert (rows[0]['images/s'], rows[0]['peak (GiB)']) == ('4.00', '0.500')
+
+
+@needs_cuda_code
+def test_what_is_predicted_stands_beside_what_is_measured(load, findings):
+    training = load('training')
+    path = GPU.parents[1] / 'configs' / 'classification' / 'scopevit-xtiny_8xb128_in1k.py'
+    # As docs/gpu.md has it.
+    assert training.predicted_peak(path, True, findings) == '6.80'
+    assert training.predicted_peak(path.with_name('nowhere.py'), True, findings) == ''
+    assert 'nowhere: not predicted: ' in findings.notes[0]
 
 
 @pytest.mark.parametrize(

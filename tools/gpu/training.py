@@ -25,6 +25,7 @@ from torch import Tensor
 
 from scopevit.benchmark.memory import peak_memory
 from scopevit.benchmark.networks import TASKS, input_shape
+from scopevit.benchmark.predict import predict_step
 from scopevit.benchmark.timing import visit
 from scopevit.engine.config import enable_amp, load_config
 from scopevit.engine.model import build_model
@@ -183,16 +184,28 @@ def measure_step(path: Path, amp: bool, device: str) -> Measured:
     return Measured(step.batch_size, step.size, seconds, peak_bytes, step.loss)
 
 
+def predicted_peak(path: Path, amp: bool, findings: Findings) -> str:
+    """Returns the peak in GiB that is predicted for a recipe's training step, '' where none is."""
+    try:
+        return number(predict_step(load_config(path)).cost(amp).peak_bytes / 2**30)
+    # It follows torch's inner ways, which may be others where there is a GPU.
+    except Exception as error:
+        findings.note(f'{path.stem}: not predicted: {error_text(error)}')
+        return ''
+
+
 def check_steps(device: str, findings: Findings) -> None:
     """Measures training steps of recipes at their batch a GPU, as many as there is time for."""
     MMLogger.get_current_instance().setLevel('WARNING')  # it tells of every parameter
-    columns = ['recipe', 'AMP', 'batch', 'size', 'step (ms)', 'images/s', 'peak (GiB)', 'loss']
+    columns = ['recipe', 'AMP', 'batch', 'size', 'step (ms)', 'images/s', 'peak (GiB)']
+    columns += ['predicted (GiB)', 'loss']
     title = "A step on images that are on the device; the peak is that of torch's allocator"
     rows = []
     for name, amp in RECIPES if device == 'cuda' else SHORT:
         what = f'{name}{" with AMP" * amp}'
+        path = ROOT / 'configs' / f'{name}.py'
         try:
-            found = measure_step(ROOT / 'configs' / f'{name}.py', amp, device)
+            found = measure_step(path, amp, device)
         except torch.cuda.OutOfMemoryError:
             findings.note(f'{what}: not enough memory')
             continue
@@ -206,7 +219,9 @@ def check_steps(device: str, findings: Findings) -> None:
             torch.cuda.empty_cache()
         if not math.isfinite(found.loss):
             findings.problem(f'{what}: its loss is no number')
+        # A CPU has not the recipe's batch.
+        predicted = predicted_peak(path, amp, findings) if device == 'cuda' else ''
         figures = [1e3 * found.seconds, found.batch_size / found.seconds, found.peak_bytes / 2**30]
         rows.append([name, 'yes' if amp else 'no', str(found.batch_size), size_text(found.size),
-                     *map(number, figures), f'{found.loss:.3g}'])  # fmt: skip
+                     *map(number, figures), predicted, f'{found.loss:.3g}'])  # fmt: skip
         findings.table(title, columns, rows)
