@@ -18,6 +18,7 @@ from fake_cuda import needs_cuda_code
 from scopevit.errors import InputError
 
 GPU = Path(__file__).parents[2] / 'tools' / 'gpu'
+PREDICTED = 'peak memory predicted, AMP (GiB)'
 # Steps that go wrong in every way that a process has.
 FAULTS = '''
 import os, subprocess, sys, time
@@ -306,8 +307,12 @@ def test_training_steps_go_on_after_one_that_fails(load, findings, monkeypatch):
 def test_what_is_predicted_stands_beside_what_is_measured(load, findings):
     training = load('training')
     path = GPU.parents[1] / 'configs' / 'classification' / 'scopevit-xtiny_8xb128_in1k.py'
-    # As docs/gpu.md has it.
-    assert training.predicted_peak(path, True, findings) == '6.80'
+    page = (GPU.parents[1] / 'docs' / 'gpu.md').read_text()
+    lines = [line.split('|')[1:-1] for line in page.splitlines() if line.startswith('| ')]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    column = next(line.index(PREDICTED) for line in cells if PREDICTED in line)
+    (row,) = [line for line in cells if line[0] == path.stem]
+    assert training.predicted_peak(path, True, findings) == row[column]
     assert training.predicted_peak(path.with_name('nowhere.py'), True, findings) == ''
     assert 'nowhere: not predicted: ' in findings.notes[0]
 
@@ -362,3 +367,29 @@ def test_some_steps_as_a_user_runs_them(process, tmp_path):
     assert {row['inference, float32'] for row in rows} == {'flash (CPU)'}
     assert rows[1]['training, float32'] == 'products'
     assert '| torch ' in (tmp_path / 'gpu.md').read_text()
+
+
+@pytest.mark.slow
+def test_the_steps_that_measure(process, tmp_path):
+    names = ['parity', 'gradients', 'shapes', 'convolutions', 'steps', 'table']
+    done = process('tools/gpu/check.py', '--device', 'cpu', '--out', tmp_path, '--steps', *names)
+    assert done.returncode == 0, done.stderr
+    steps = json.loads((tmp_path / 'gpu.json').read_text())['steps']
+    assert list(steps) == names
+    (parity,) = steps['parity']['figures'].values()
+    assert len(parity) == 4 and all(float(row['float64']) < 1e-6 for row in parity)
+    (trained,) = steps['steps']['figures'].values()
+    assert len(trained) == 4 and all(float(row['peak (GiB)']) > 0.05 for row in trained)
+    (table,) = steps['table']['figures'].values()
+    assert [row['name'] for row in table['rows']] == [
+        'scopevit-xtiny_8xb128_in1k',
+        'scopevit-tiny_8xb128_in1k',
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('task, amp', [('segmentation', True), ('detection', False)])
+def test_a_chain_through_the_launchers(task, amp, load, tmp_path):
+    runs = load('runs')
+    chain = runs.run_chain(runs.Chain(task, amp, launched=True), tmp_path / 'run', 1, 'cpu')
+    assert (chain.failed, list(chain.seconds)) == ('', ['train', 'resume', 'test'])
