@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from scopevit.models.modes import compute_dtype, is_known
@@ -17,10 +16,6 @@ PART_NUMEL = 2**20
 # (`getBlocksGrid` in torch's mem_eff_attention/kernel_backward.h), as the heads are by themselves.
 # torch splits larger ones, but fails at the gradient of a bias (pytorch pull request 177985).
 MAX_BATCH = 2**16 - 1
-# Kernels for halves with a bias of the logits. cuDNN's, which torch prefers on Hopper, gave NaN as
-# gradients where groups hold 64 slots, as most do, and all logits of a row are below -88 (pytorch
-# issue 196678). It also plans each new number of groups anew, longer than many steps take.
-WITHOUT_CUDNN = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class TokenLinear(nn.Linear):
@@ -58,9 +53,6 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         # takes more steps than these.
         logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         return (logits + bias).softmax(dim=-1) @ v
-    if q.device.type == 'cuda' and q.element_size() == 2:
-        with sdpa_kernel(WITHOUT_CUDNN):
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from fake_cuda import needs_cuda_code, only_fake_cuda
 from marks import rest_is_slow
 from mini import MINI
@@ -138,23 +137,3 @@ def test_inputs_of_attention(size):
         for attention in (mssa, gsda):
             for inputs in to_cuda(attention, torch.float32).eval().inputs(x):
                 assert {y.device.type for y in inputs if y is not None} == {'cuda'}
-
-
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize('has_bias', [False, True])
-def test_halves_with_a_bias_go_without_cudnn(has_bias, dtype, monkeypatch):
-    """Its attention had gradients that were no numbers; without a bias it is torch's choice."""
-    asked = []
-
-    def attention(q, k, v, **options):
-        asked.append(torch.backends.cuda.cudnn_sdp_enabled())
-        return torch.empty_like(q)
-
-    monkeypatch.setattr(F, 'scaled_dot_product_attention', attention)
-    layer = (GlobalScaleDilatedAttention if has_bias else MultiScaleSelfAttention)(
-        *((16, 2, 8) if has_bias else (16, 2, 2, (1, 1, 0), dict(type='BN')))
-    )
-    with only_fake_cuda():
-        to_cuda(layer, dtype)(torch.empty(1, 8, 8, 16, dtype=dtype, device='cuda'))
-    assert asked == [dtype == torch.float32 or not has_bias]
-    assert torch.backends.cuda.cudnn_sdp_enabled()

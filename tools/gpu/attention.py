@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from findings import Findings
-from parity import HALVES, computing_in
+from parity import HALVES, computing_in, worst
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -27,10 +27,10 @@ GROUP_SLOTS = (49, 56, 63, 64)
 HEADS, CHANNELS = 4, 16
 # The most that a gradient may differ from float64's, over its largest magnitude.
 TOLERANCES = {'float32': 1e-4, 'bfloat16': 0.05, 'float16': 0.01}
-# What is special about the logits: slots that are not there, as in groups that are filled up; rows
-# of which cuDNN's attention had no gradients on Hopper, where there were 64 slots (pytorch issue
-# 196678).
-LOGITS = ('', 'masked', 'below -88')
+# What is special about a problem: slots that are not there, as in groups that are filled up; logits
+# for which cuDNN's attention gave NaN as gradients on Hopper, where there were 64 slots (pytorch issue
+# 196678). torch takes it only where the bias needs no gradient.
+MASKED, LOW, FROZEN = 'masked', 'below -88', 'below -88, bias frozen'
 OURS, TORCHS = "the backbone's", "torch's choice"
 KERNELS = {
     OURS: None,
@@ -59,10 +59,12 @@ def gradients(
     q, k, v, weight = torch.randn(4, groups, HEADS, slots, CHANNELS, generator=generator)
     bias = torch.randn(1, HEADS, slots, slots, generator=generator)
     # One channel shifts all logits alike, which changes no output.
-    q[..., 0], k[..., 0] = 1.0, -120.0 * CHANNELS**0.5 if logits == 'below -88' else 0.0
+    q[..., 0], k[..., 0] = 1.0, -120.0 * CHANNELS**0.5 if logits in (LOW, FROZEN) else 0.0
     inputs = [x.to(device, dtype).requires_grad_() for x in (q, k, v, bias)]
     q, k, v, bias = inputs
-    if logits == 'masked':
+    if logits == FROZEN:
+        bias = inputs.pop().requires_grad_(False)
+    if logits == MASKED:
         bias = bias.masked_fill(torch.arange(slots, device=device) % 8 == 7, float('-inf'))
     (attention(q, k, v, bias) * weight.to(device, dtype)).sum().backward()
     # That of the one channel's queries is a sum of large numbers that is 0.
@@ -75,52 +77,58 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     return logits.softmax(dim=-1) @ v
 
 
-def gradient_error(kernel: str, precision: str, slots: int, logits: str, device: str) -> float:
+def gradient_error(
+    kernel: str, precision: str, slots: int, logits: str, device: str, exact: list[Tensor]
+) -> float:
     """Returns the largest error of a gradient over its largest magnitude; NaN where one is none.
 
     Raises:
         RuntimeError: If the kernel does not take such a problem.
     """
-    exact = gradients(explicit_attention, torch.float64, slots, logits, device)
     attention = biased_attention if kernel == OURS else F.scaled_dot_product_attention
     backend = KERNELS[kernel]
     with sdpa_kernel(backend) if backend else contextlib.nullcontext():
         found = gradients(attention, getattr(torch, precision), slots, logits, device)
-    return max_or_nan([((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found, exact)])
-
-
-def max_or_nan(values: list[float]) -> float:
-    """Returns the largest value, NaN if one of them is."""
-    return float(torch.tensor(values, dtype=torch.float64).max())
+    return worst([((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found, exact)])
 
 
 def check_gradients(device: str, findings: Findings) -> None:
     """Compares the gradients of attention with a bias, by kernel, and those of the network."""
     rows = []
-    for precision, slots, logits in itertools.product(precisions(device), GROUP_SLOTS, LOGITS):
-        cells = []
-        for kernel in KERNELS:
-            what = ', '.join(filter(None, (precision, f'{slots} slots', logits, kernel)))
-            # Of kernels that the backbone does not take, it is worth a line.
-            tell = findings.problem if kernel == OURS else findings.note
-            try:
-                with computing_in('float32', device):  # without TF32
-                    error = gradient_error(kernel, precision, slots, logits, device)
-            except RuntimeError as failure:
-                if kernel in (OURS, TORCHS):
-                    tell(f'{what}: {error_text(failure)}')
-                cells.append('none')
-                continue
-            cells.append(f'{error:.0e}')
-            # A kernel may keep its logits in halves, which have no digits left there.
-            limit = math.inf if logits == 'below -88' else TOLERANCES[precision]
-            if not error < limit:
-                tell(f'{what}: off by {error:.1e}, where {limit:g} is allowed')
-        rows.append([precision, str(slots), logits, *cells])
+    for slots, logits in itertools.product(GROUP_SLOTS, ('', MASKED, LOW, FROZEN)):
+        exact = gradients(explicit_attention, torch.float64, slots, logits, device)
+        for precision in precisions(device):
+            cells = []
+            for kernel in KERNELS:
+                what = ', '.join(filter(None, (precision, f'{slots} slots', logits, kernel)))
+                try:
+                    with computing_in('float32', device):  # without TF32
+                        error = gradient_error(kernel, precision, slots, logits, device, exact)
+                except RuntimeError as failure:
+                    cells.append(without_kernel(what, kernel, failure, findings))
+                    continue
+                cells.append(f'{error:.0e}')
+                # A kernel may keep its logits in halves, which have no digits left there.
+                limit = math.inf if logits in (LOW, FROZEN) else TOLERANCES[precision]
+                if not error < limit:
+                    # Of what the backbone does not do by itself, it is worth a line.
+                    is_ours = kernel == OURS and logits != FROZEN
+                    tell = findings.problem if is_ours else findings.note
+                    tell(f'{what}: off by {error:.1e}, where {limit:g} is allowed')
+            rows.append([precision, str(slots), logits, *cells])
         columns = ['type', 'slots', 'logits', *KERNELS]
         title = 'Largest error of the gradients of attention with a bias, by kernel'
         findings.table(title, columns, rows)
     check_network_gradients(device, findings)
+
+
+def without_kernel(what: str, kernel: str, failure: RuntimeError, findings: Findings) -> str:
+    """Returns the cell of a kernel that does not run, and keeps why, unless it has no such code."""
+    if kernel == OURS:
+        findings.problem(f'{what}: {error_text(failure)}')
+    elif 'No available kernel' not in str(failure):
+        findings.note(f'{what}: {error_text(failure)}')
+    return 'none'
 
 
 def check_network_gradients(device: str, findings: Findings) -> None:
@@ -201,8 +209,9 @@ def check_kernel_speed(device: str, findings: Findings) -> None:
                     continue
                 try:
                     cells.append(number(1e3 * attention_seconds(kernel, inputs, device)))
-                except RuntimeError:
-                    cells.append('none')
+                except RuntimeError as failure:
+                    what = f'{name}, {precision}, {kernel}'
+                    cells.append(without_kernel(what, kernel, failure, findings))
             rows.append([name, precision, *cells])
     title = f'Attention of stage 1, forward and backward, {images} images of 256×256 (ms)'
     findings.table(title, ['attention', 'type', *KERNELS], rows)
@@ -248,8 +257,10 @@ def shape_seconds(precision: str, with_cudnn: bool, device: str) -> list[tuple[f
     torch.manual_seed(0)
     model = ScopeViT('tiny').to(device).train()
 
+    dtype = HALVES.get(precision)
+
     def step(images: Tensor) -> None:
-        with computing_in(precision, device):
+        with torch.autocast(device, dtype, enabled=dtype is not None):
             outs = model(images)
         sum(out.float().square().mean() for out in outs).backward()
         synchronize(device)

@@ -1,13 +1,17 @@
 """What a step of the check finds, in a file that is there from its first finding on."""
 
 import json
+import math
 import re
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scopevit.files import write_json
 from scopevit.report import markdown_table
+
+KEPT = ('pages', 'problems', 'notes', 'figures')
 
 
 @dataclass
@@ -20,6 +24,7 @@ class Findings:
         problems: What is wrong, a line each.
         notes: What else is worth a line.
         figures: The numbers behind the tables, in types that JSON has.
+        deadline: Time of `time.monotonic` at which the step is stopped.
     """
 
     path: Path
@@ -27,10 +32,16 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     figures: dict[str, object] = field(default_factory=dict)
+    deadline: float = math.inf
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the step is stopped, less what it takes to end by itself."""
+        return self.deadline - time.monotonic() - 5.0
 
     def save(self) -> None:
         """Writes the file."""
-        write_json(self.path, {key: value for key, value in asdict(self).items() if key != 'path'})
+        write_json(self.path, {name: getattr(self, name) for name in KEPT})
 
     def table(
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], align: str = ''
@@ -65,6 +76,6 @@ def read_findings(path: Path) -> Findings:
     if not path.is_file():
         return Findings(path)
     content = json.loads(path.read_text(encoding='utf-8'))
-    if not isinstance(content, dict) or set(content) != {'pages', 'problems', 'notes', 'figures'}:
+    if not isinstance(content, dict) or set(content) != set(KEPT):
         raise ValueError(f'{path} holds no findings')
     return Findings(path, **content)

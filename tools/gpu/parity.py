@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -70,9 +70,13 @@ def errors(found: dict[str, Tensor], golden: dict[str, np.ndarray]) -> dict[str,
         for name, value in found.items()
     }
     gradient = by_name.pop('input_grad_sample', None)
-    # NaN would get lost among the others.
-    worst = float(np.max(list(by_name.values())))
-    return {'outputs': worst} if gradient is None else {'outputs': worst, 'gradient': gradient}
+    outputs = worst(by_name.values())
+    return {'outputs': outputs} if gradient is None else {'outputs': outputs, 'gradient': gradient}
+
+
+def worst(errors: Iterable[float]) -> float:
+    """Returns the largest of some errors, NaN if one of them is, which `max` might lose."""
+    return float(np.max(list(errors)))
 
 
 def check_parity(device: str, findings: Findings) -> None:

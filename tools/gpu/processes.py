@@ -14,6 +14,7 @@ from scopevit.errors import error_text
 ROOT = Path(__file__).parents[2]
 # What a tool says of bad input, and how Python ends.
 ERROR = re.compile(r'error: |[\w.]+(Error|Exception|Interrupt)(: |$)')
+SESSIONS: set[subprocess.Popen] = set()  # that are running
 PATIENCE = 5.0  # seconds that a process has to end what it started
 
 
@@ -30,14 +31,16 @@ def run(
     log: Path,
     limit: float | None = None,
     environment: dict[str, str] | None = None,
+    apart: bool = False,
 ) -> Ended:
-    """Runs a command in the repository, what it prints into a file, and all that it starts with it.
+    """Runs a command in the repository, what it prints into a file.
 
     Args:
         command: Program and arguments.
         log: File, made with its folder.
-        limit: Seconds after which it is killed; None for none.
+        limit: Seconds after which it is stopped; None for none.
         environment: Variables beside those of this process.
+        apart: Whether it has a session of its own, which ends with it: all that it started.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
@@ -50,22 +53,36 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                start_new_session=limit is not None,
+                start_new_session=apart,
             )
         except OSError as error:
             return Ended(0.0, error_text(error))
+        if apart:
+            SESSIONS.add(process)
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
             return Ended(limit, f'stopped after {limit:.0f} s; it said last: {last_line(log)}')
         finally:
-            if limit is not None:
+            if apart:
                 end_session(process)
+            else:
+                end_process(process)
     seconds = time.monotonic() - begin
     if code == 0:
         return Ended(seconds)
     how = f'killed by {signal.Signals(-code).name}' if code < 0 else f'exit code {code}'
     return Ended(seconds, f'{how}; it said last: {last_line(log)}')
+
+
+def end_process(process: subprocess.Popen) -> None:
+    """Ends a process that is still there."""
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def end_session(process: subprocess.Popen) -> None:
@@ -82,6 +99,13 @@ def end_session(process: subprocess.Popen) -> None:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    SESSIONS.discard(process)
+
+
+def end_sessions() -> None:
+    """Ends all that threads of this process have started apart."""
+    for process in list(SESSIONS):
+        end_session(process)
 
 
 def last_line(log: Path) -> str:

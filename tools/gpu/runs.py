@@ -12,10 +12,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
-from attention import max_or_nan
 from findings import Findings
 from mini import MINI
-from parity import computing_in, judge
+from parity import computing_in, judge, worst
 from processes import run
 from tasks import write_task
 from torch import Tensor
@@ -24,7 +23,7 @@ from scopevit import ScopeViT
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Demo:
     """A recipe of the demo, and what makes it train for two steps, or as many more."""
 
     config: str
@@ -46,11 +45,11 @@ class Recipe:
         return 'epoch_2.pth' if self.by_epoch else 'iter_4.pth'
 
 
-RECIPES = {
-    'classification': Recipe('classification_scopevit-xtiny_fashion-mnist'),
-    'detection': Recipe('mask-rcnn_scopevit-xtiny_fpn_nuclei'),
-    'segmentation': Recipe('fpn_scopevit-xtiny_nuclei', by_epoch=False),
-    'pose': Recipe('td-hm_scopevit-xtiny_people-256x192'),
+DEMOS = {
+    'classification': Demo('classification_scopevit-xtiny_fashion-mnist'),
+    'detection': Demo('mask-rcnn_scopevit-xtiny_fpn_nuclei'),
+    'segmentation': Demo('fpn_scopevit-xtiny_nuclei', by_epoch=False),
+    'pose': Demo('td-hm_scopevit-xtiny_people-256x192'),
 }
 SHORT_TEST = ['test_dataloader.batch_size=2', 'test_dataloader.dataset.indices=4']
 SHORT = [
@@ -61,7 +60,7 @@ SHORT = [
     'default_hooks.logger.interval=1',
 ]
 # A gradient of a ReLU jumps where its input is 0, which another order of sums moves.
-COMPILED_ERROR = 0.01
+COMPILED_ERROR = 0.05
 
 
 @dataclass
@@ -80,16 +79,16 @@ class Chain:
 
     def commands(self, folder: Path, processes: int) -> Iterator[tuple[str, list[str]]]:
         """Yields the commands by what they do."""
-        recipe = RECIPES[self.task]
+        demo = DEMOS[self.task]
         train, test = ([sys.executable, f'tools/{name}.py'] for name in ('train', 'test'))
         if self.launched:
             train, test = (['bash', f'tools/dist_{name}.sh'] for name in ('train', 'test'))
-        config = f'configs/demo/{recipe.config}.py'
+        config = f'configs/demo/{demo.config}.py'
         gpus = [str(processes)] if self.launched else []
         train += [config, *gpus, '--work-dir', str(folder), *['--amp'] * self.amp]
-        yield 'train', [*train, '--cfg-options', *recipe.options(1)]
-        yield 'resume', [*train, '--resume', '--cfg-options', *recipe.options(2)]
-        test += [config, str(folder / recipe.checkpoint), *gpus]
+        yield 'train', [*train, '--cfg-options', *demo.options(1)]
+        yield 'resume', [*train, '--resume', '--cfg-options', *demo.options(2)]
+        test += [config, str(folder / demo.checkpoint), *gpus]
         yield 'test', [*test, '--work-dir', str(folder / 'test'), '--cfg-options', *SHORT_TEST]
 
 
@@ -134,17 +133,17 @@ def faults(folder: Path, device: str) -> list[str]:
 def check_runs(device: str, findings: Findings) -> None:
     """Runs all chains, several at a time, those without a launcher first."""
     cores = len(os.sched_getaffinity(0))
-    lanes = min(cores // 2, 8) if device == 'cuda' else cores
+    lanes = max(min(cores // 2, 8), 1) if device == 'cuda' else cores
     processes = min(torch.cuda.device_count(), 2) if device == 'cuda' else 1
     kinds = [(False, False), (True, False), (False, True), (True, True)]
-    chains = [Chain(task, amp, launched) for amp, launched in kinds for task in RECIPES]
+    chains = [Chain(task, amp, launched) for amp, launched in kinds for task in DEMOS]
     if device == 'cpu':
         chains = chains[:9]  # one that is launched
     folder = findings.path.parent / 'work_dirs'
     columns = ['run', 'train (s)', 'resume (s)', 'test (s)', 'result']
     rows = []
     begin = time.monotonic()
-    with ThreadPoolExecutor(max(lanes, 1)) as pool:
+    with ThreadPoolExecutor(lanes) as pool:
         waiting = [
             pool.submit(run_chain, chain, folder / f'{index:02}', processes, device)
             for index, chain in enumerate(chains)
@@ -173,10 +172,10 @@ def check_operators(device: str, findings: Findings) -> None:
     if not report.is_file():
         findings.problem(f'the tests did not run: {ended.failed}')
         return
-    keep_tests(report, ended.failed, findings)
+    keep_tests(report, ended.failed, device, findings)
 
 
-def keep_tests(report: Path, failed: str, findings: Findings) -> None:
+def keep_tests(report: Path, failed: str, device: str, findings: Findings) -> None:
     """Keeps how many tests of a JUnit report passed, and those that did not with the reason."""
     cases = list(ElementTree.parse(report).getroot().iter('testcase'))
     bad = [(case, part) for case in cases for part in case if part.tag in ('failure', 'error')]
@@ -186,6 +185,9 @@ def keep_tests(report: Path, failed: str, findings: Findings) -> None:
         findings.problem(f'{case.get("name")}: {reason[0] if reason else part.tag}')
     if failed and not bad:
         findings.problem(f'pytest: {failed}')
+    # Without a GPU that torch finds, there are none to fail.
+    if device == 'cuda' and not any('cuda' in case.get('name') for case in cases):
+        findings.problem('no test ran on the GPU')
     passed = len(cases) - len(bad) - len(skipped)
     row = [str(passed), str(len(bad)), str(len(skipped))]
     findings.table('Tests of the operators', ['passed', 'failed', 'skipped'], [row])
@@ -207,7 +209,7 @@ def check_compile(device: str, findings: Findings) -> None:
         with computing_in('float32', device):
             pairs = list(zip(trained(compiled, images), trained(model, images)))
         seconds = time.monotonic() - begin
-        error = max_or_nan([((a - b).abs().max() / b.abs().max()).item() for a, b in pairs])
+        error = worst([((a - b).abs().max() / b.abs().max()).item() for a, b in pairs])
         name = 'for any size' if dynamic else 'for one size'
         judge(findings, f'compiled {name}, maps and gradients', error, COMPILED_ERROR)
         rows.append([name, f'{seconds:.0f}', f'{error:.0e}'])

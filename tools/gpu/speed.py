@@ -3,7 +3,6 @@
 import json
 import statistics
 import sys
-from pathlib import Path
 
 import torch
 from findings import Findings
@@ -14,62 +13,58 @@ from scopevit.benchmark.timing import synchronize, visit
 from scopevit.models.scopevit import depthwise_conv
 from scopevit.report import number
 
-FORMS = ('eager', 'deployed', 'bf16', 'pure-bf16', 'deployed+pure-bf16')
+BACKBONE_SPEED = 'tools/benchmark/backbone_speed.py'
+ARCHS = {'cuda': 'tiny', 'cpu': 'xtiny'}
+FORMS = ('eager', 'bf16', 'deployed+pure-bf16')
 INFERENCE = {
     'cuda': [f'inference-256x256-b{batch}' for batch in (1, 8, 64, 256)],
     'cpu': ['inference-64x64-b1'],
 }
-TABLE = ('scopevit-xtiny', 'scopevit-tiny', 'peers/convnextv2-pico', 'peers/pvt-small')
+COMPILED = {'cuda': 'inference-256x256-b64', 'cpu': 'inference-64x64-b1'}
+MODELS = ('scopevit-xtiny', 'scopevit-tiny', 'peers/convnextv2-pico', 'peers/pvt-small')
 # Channels, side of the map and of the kernel: depth-wise convolutions of tiny at 256².
 CONVOLUTIONS = ((128, 64, 3), (16, 64, 7), (32, 32, 7), (64, 16, 5), (1024, 8, 3), (128, 8, 7))
 
 
-def run_tool(tool: str, arguments: list[str], device: str, findings: Findings) -> Path:
-    """Runs one of the benchmarks into a folder beside the findings, and returns that."""
-    out = findings.path.parent / Path(tool).stem
-    command = [sys.executable, tool, *arguments, '--device', device, '--out', str(out)]
-    failed = run(command, findings.path.parent / f'{Path(tool).stem}.log').failed
-    if failed:
-        findings.problem(f'{tool}: {failed}')
-    return out
+def run_benchmark(
+    title: str, tool: str, page: str, arguments: list[str], device: str, findings: Findings
+) -> None:
+    """Runs one of the benchmarks, and keeps what it wrote, even if it had to be stopped."""
+    own = findings.path.parent
+    command = [sys.executable, tool, *arguments, '--device', device, '--out', str(own / 'results')]
+    ended = run(command, own / 'benchmark.log', max(findings.seconds_left, 1.0))
+    path = own / 'results' / page
+    if path.with_suffix('.json').is_file():
+        findings.figures[title] = json.loads(path.with_suffix('.json').read_text(encoding='utf-8'))
+        # The machine is told once, by the first step.
+        findings.page(title, path.read_text(encoding='utf-8').partition('\n## Machine')[0])
+    if ended.failed:
+        findings.problem(f'{tool}: {ended.failed}')
 
 
 def check_inference(device: str, findings: Findings) -> None:
     """Times the backbone's forms with tools/benchmark/backbone_speed.py."""
-    arch = 'tiny' if device == 'cuda' else 'xtiny'
-    arguments = ['--arch', arch, '--cases', *INFERENCE[device], '--forms', *FORMS]
-    out = run_tool('tools/benchmark/backbone_speed.py', arguments, device, findings)
-    keep(findings, f'Backbone ({arch}), forms and batches', out / 'backbone_speed')
+    arguments = ['--arch', ARCHS[device], '--cases', *INFERENCE[device], '--forms', *FORMS]
+    title = f'Backbone ({ARCHS[device]}), forms and batches'
+    run_benchmark(title, BACKBONE_SPEED, 'backbone_speed.md', arguments, device, findings)
 
 
 def check_compiled_speed(device: str, findings: Findings) -> None:
     """Times what a compiler makes of the backbone, with tools/benchmark/backbone_speed.py."""
-    arch, case = (
-        ('tiny', 'inference-256x256-b64') if device == 'cuda' else ('xtiny', 'inference-64x64-b1')
-    )
-    arguments = ['--arch', arch, '--cases', case, '--forms', 'eager', 'deployed+compiled']
-    out = run_tool('tools/benchmark/backbone_speed.py', arguments, device, findings)
-    keep(findings, f'Backbone ({arch}), compiled', out / 'backbone_speed')
+    forms = ['--forms', 'eager', 'deployed+compiled']
+    arguments = ['--arch', ARCHS[device], '--cases', COMPILED[device], *forms]
+    title = f'Backbone ({ARCHS[device]}), compiled'
+    run_benchmark(title, BACKBONE_SPEED, 'backbone_speed.md', arguments, device, findings)
 
 
 def check_table(device: str, findings: Findings) -> None:
     """Measures models side by side with tools/benchmark/table.py."""
-    recipes = [f'configs/classification/{name}_8xb128_in1k.py' for name in TABLE]
-    arguments = [*recipes, '--max-minutes', '0.25']
-    if device == 'cpu':
-        arguments += ['--shape', '64', '64']
-        arguments[:4] = recipes[:2]
-    out = run_tool('tools/benchmark/table.py', arguments, device, findings)
-    keep(findings, 'Models side by side', out / 'table')
-
-
-def keep(findings: Findings, title: str, path: Path) -> None:
-    """Keeps the page and the numbers that a benchmark wrote, if it did."""
-    page, numbers = path.with_suffix('.md'), path.with_suffix('.json')
-    if page.is_file() and numbers.is_file():
-        findings.figures[title] = json.loads(numbers.read_text(encoding='utf-8'))
-        # The machine is told once, by the first step.
-        findings.page(title, page.read_text(encoding='utf-8').partition('\n## Machine')[0])
+    names = MODELS if device == 'cuda' else MODELS[:2]
+    recipes = [f'configs/classification/{name}_8xb128_in1k.py' for name in names]
+    short = [] if device == 'cuda' else ['--shape', '64', '64']
+    arguments = [*recipes, '--max-minutes', '0.25', *short]
+    title, tool = 'Models side by side', 'tools/benchmark/table.py'
+    run_benchmark(title, tool, 'table.md', arguments, device, findings)
 
 
 def check_convolutions(device: str, findings: Findings) -> None:
@@ -96,12 +91,13 @@ def check_convolutions(device: str, findings: Findings) -> None:
 def convolution_seconds(conv: nn.Module, images: Tensor, layout: torch.memory_format) -> float:
     """Returns the median time of a forward and backward pass."""
     conv = conv.to(memory_format=layout)
-    images = images.contiguous(memory_format=layout).requires_grad_()
+    # Of its own, so that the gradient has the layout, too.
+    images = images.clone(memory_format=layout).requires_grad_()
     weight = torch.randn_like(conv(images))
     device = images.device.type
 
     def step() -> None:
-        conv(images).backward(weight)
+        torch.autograd.grad(conv(images), (images, conv.weight), weight)
         synchronize(device)
 
     step()

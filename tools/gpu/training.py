@@ -1,5 +1,6 @@
 """Training steps of the recipes on a device: their memory and their time."""
 
+import functools
 import gc
 import math
 import statistics
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from scopevit.benchmark.memory import peak_memory
 from scopevit.benchmark.networks import TASKS, input_shape
-from scopevit.benchmark.predict import predict_step
+from scopevit.benchmark.predict import Prediction, predict_step
 from scopevit.benchmark.timing import visit
 from scopevit.engine.config import enable_amp, load_config
 from scopevit.engine.model import build_model
@@ -57,6 +58,7 @@ SHORT = (
     ('segmentation/fpn_scopevit-xtiny_8xb4-80k_ade20k-512x512', False),
     ('pose/td-hm_scopevit-xtiny_8xb32-210e_coco-256x192', False),
 )
+RECIPE_SECONDS = 15  # that one may take, with its prediction
 SHORT_SIZE = (128, 128)
 OBJECTS = 8  # an image, of which some are on each level of a detector
 
@@ -141,6 +143,8 @@ class TrainingStep:
         size: Height and width of the images in pixels; on a CPU small ones, where a recipe may have
             others than its own.
         loss: Of the last step.
+        count: How many steps there were.
+        optimizer: With its state.
     """
 
     def __init__(self, path: Path, amp: bool, device: str) -> None:
@@ -160,9 +164,11 @@ class TrainingStep:
         self.model.init_weights()
         self.model.to(device).train()
         self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
-        self.loss = math.nan
+        self.optimizer = self.optim_wrapper.optimizer
+        self.loss, self.count = math.nan, 0
 
     def __call__(self) -> None:
+        self.count += 1
         with DefaultScope.overwrite_default_scope(self.scope):
             losses = self.model.train_step(self.batch, self.optim_wrapper)
         self.loss = losses['loss'].item()
@@ -175,8 +181,11 @@ def measure_step(path: Path, amp: bool, device: str) -> Measured:
 
     def prepare() -> None:
         steps.append(TrainingStep(path, amp, device))
-        for _ in range(2):  # the optimizer makes its state in its first step
+        steps[0]()
+        # The optimizer makes its state in its first step, which loss scaling may leave out.
+        while not steps[0].optimizer.state and steps[0].count < 10:
             steps[0]()
+        steps[0]()
 
     peak_bytes = peak_memory(prepare, device)
     (step,) = steps
@@ -184,14 +193,19 @@ def measure_step(path: Path, amp: bool, device: str) -> Measured:
     return Measured(step.batch_size, step.size, seconds, peak_bytes, step.loss)
 
 
-def predicted_peak(path: Path, amp: bool, findings: Findings) -> str:
-    """Returns the peak in GiB that is predicted for a recipe's training step, '' where none is."""
+def predicted_peak(path: Path, amp: bool) -> str:
+    """Returns the peak in GiB that is predicted for a recipe's training step, or why none is."""
     try:
-        return number(predict_step(load_config(path)).cost(amp).peak_bytes / 2**30)
+        return number(predicted(path).cost(amp).peak_bytes / 2**30)
     # It follows torch's inner ways, which may be others where there is a GPU.
     except Exception as error:
-        findings.note(f'{path.stem}: not predicted: {error_text(error)}')
-        return ''
+        return error_text(error)
+
+
+@functools.cache
+def predicted(path: Path) -> Prediction:
+    """Returns what is predicted of a recipe, with mixed precision and without."""
+    return predict_step(load_config(path))
 
 
 def check_steps(device: str, findings: Findings) -> None:
@@ -202,6 +216,9 @@ def check_steps(device: str, findings: Findings) -> None:
     title = "A step on images that are on the device; the peak is that of torch's allocator"
     rows = []
     for name, amp in RECIPES if device == 'cuda' else SHORT:
+        if findings.seconds_left < RECIPE_SECONDS:
+            findings.note(f'there was no time for the rest, from {name} on')
+            break
         what = f'{name}{" with AMP" * amp}'
         path = ROOT / 'configs' / f'{name}.py'
         try:
@@ -220,7 +237,7 @@ def check_steps(device: str, findings: Findings) -> None:
         if not math.isfinite(found.loss):
             findings.problem(f'{what}: its loss is no number')
         # A CPU has not the recipe's batch.
-        predicted = predicted_peak(path, amp, findings) if device == 'cuda' else ''
+        predicted = predicted_peak(path, amp) if device == 'cuda' else ''
         figures = [1e3 * found.seconds, found.batch_size / found.seconds, found.peak_bytes / 2**30]
         rows.append([name, 'yes' if amp else 'no', str(found.batch_size), size_text(found.size),
                      *map(number, figures), predicted, f'{found.loss:.3g}'])  # fmt: skip
