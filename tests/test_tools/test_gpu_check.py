@@ -6,6 +6,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -118,6 +120,29 @@ def test_what_hangs_is_stopped_with_all_that_it_started(check, tmp_path):
     pid = int((tmp_path / 'pid').read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
+
+
+# A terminal that is closed, `kill`, and what run.sh passes on.
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_step_and_all_that_it_started(check, tmp_path, number):
+    program = """if True:
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import check
+        check.STEPS = (check.Step('hangs', 'HANGS', 'faults.hangs', 300),)
+        check.main(['--device', 'cpu', '--out', sys.argv[2]])
+    """
+    process = subprocess.Popen(
+        [sys.executable, '-c', program, GPU, tmp_path / 'out'], stderr=subprocess.DEVNULL
+    )
+    pid_file = tmp_path / 'pid'
+    deadline = time.monotonic() + 60
+    while not (pid_file.is_file() and pid_file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), signal.SIGCONT)
 
 
 def test_steps_for_which_no_time_is_left_are_named(check, tmp_path):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from findings import Findings, read_findings
-from processes import ROOT, run
+from processes import ROOT, ending_on_signals, run
 
 from scopevit.benchmark.machine import check_device
 from scopevit.benchmark.pages import log, make_folder
@@ -200,7 +200,8 @@ def main(argv: list[str] | None = None) -> None:
         '--out', default='work_dirs/gpu', metavar='DIR', help='default: %(default)s'
     )
     args = parser.parse_args(argv)
-    page = check(choose_steps(args.steps), args.device, args.out, args.max_minutes)
+    with ending_on_signals():
+        page = check(choose_steps(args.steps), args.device, args.out, args.max_minutes)
     print(f'all is well: {page}')
 
 
