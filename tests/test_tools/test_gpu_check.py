@@ -6,6 +6,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -121,6 +123,29 @@ def test_what_hangs_is_stopped_with_all_that_it_started(check, tmp_path):
         os.kill(pid, signal.SIGCONT)
 
 
+# A terminal that is closed, `kill`, and what run.sh passes on.
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_step_and_all_that_it_started(check, tmp_path, number):
+    program = """if True:
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import check
+        check.STEPS = (check.Step('hangs', 'HANGS', 'faults.hangs', 300),)
+        check.main(['--device', 'cpu', '--out', sys.argv[2]])
+    """
+    process = subprocess.Popen(
+        [sys.executable, '-c', program, GPU, tmp_path / 'out'], stderr=subprocess.DEVNULL
+    )
+    pid_file = tmp_path / 'pid'
+    deadline = time.monotonic() + 60
+    while not (pid_file.is_file() and pid_file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), signal.SIGCONT)
+
+
 def test_steps_for_which_no_time_is_left_are_named(check, tmp_path):
     steps = run(check, tmp_path, {'never': 60, 'sound': 60}, minutes=0.01)
     for step in steps.values():
@@ -133,6 +158,54 @@ def test_findings_of_an_earlier_run_do_not_count(check, tmp_path):
     assert steps['wrong']['problems'] == ['2 + 2 is 5']
     steps = run(check, tmp_path, {'wrong': 60}, minutes=0.01)
     assert steps['wrong']['problems'] == ['the time was up before it']
+
+
+def test_a_check_that_is_stopped_leaves_no_earlier_report(check, tmp_path, monkeypatch):
+    run(check, tmp_path, {'wrong': 60})
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, 'run_step', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(check, tmp_path, {'sound': 60})
+    assert '2 + 2 is 5' not in (tmp_path / 'gpu.md').read_text()
+    assert json.loads((tmp_path / 'gpu.json').read_text())['steps'] == {}
+
+
+@pytest.mark.parametrize('kind', ['file', 'link'])
+def test_what_others_have_in_the_place_of_a_step_stays(check, tmp_path, kind):
+    mine, place = tmp_path / 'mine', tmp_path / 'out' / 'gpu_steps' / 'wrong'
+    mine.mkdir()
+    (mine / 'log.txt').write_text('mine')
+    place.parent.mkdir(parents=True)
+    place.write_text('mine') if kind == 'file' else place.symlink_to(mine)
+    with pytest.raises(InputError, match=f'--out: cannot make the folder {place} anew: '):
+        check.check((check.Step('wrong', 'WRONG', 'faults.wrong', 60),), 'cpu', place.parents[1], 1)
+    assert (place if kind == 'file' else place / 'log.txt').read_text() == 'mine'
+    assert [path.name for path in mine.iterdir()] == ['log.txt']
+
+
+def test_a_page_that_cannot_be_written_is_told_at_once(check, tmp_path):
+    (tmp_path / 'gpu.md').mkdir()
+    with pytest.raises(InputError, match=f'cannot write {tmp_path / "gpu.md"}: '):
+        check.check((check.Step('wrong', 'WRONG', 'faults.wrong', 60),), 'cpu', tmp_path, 1)
+    assert not (tmp_path / 'gpu_steps').exists()
+
+
+def test_two_checks_do_not_share_a_folder(check, tmp_path):
+    message = f'--out: another check writes to {tmp_path}: '
+    with check.alone_in(tmp_path), pytest.raises(InputError, match=message):
+        check.check((check.Step('wrong', 'WRONG', 'faults.wrong', 60),), 'cpu', tmp_path, 1)
+    assert not list(tmp_path.glob('gpu*'))
+    run(check, tmp_path, {'wrong': 60})
+
+
+def test_relative_paths_of_the_user_reach_the_steps(check, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(['', '.', 'nowhere']))
+    steps = run(check, tmp_path, {'wrong': 60})
+    assert steps['wrong']['problems'] == ['2 + 2 is 5']
 
 
 def test_the_line_that_tells_why(load, tmp_path):

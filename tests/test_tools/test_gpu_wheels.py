@@ -157,9 +157,11 @@ def test_what_the_machine_has_is_left_out_with_what_it_needs(collect):
         (['--all'], 'DIR is needed; usage: '),
         (['new', '--everything'], 'unknown option --everything; usage: '),
         (['new', '--have'], '--have needs a value; usage: '),
+        (['new', '--have', '--all'], '--have needs a value; usage: '),
         (['new', 'newer'], 'one DIR is needed, not new and newer; usage: '),
         (['new', '--python-version', '3'], "--python-version must be like 3.12, not '3'"),
         ([GPU], f'{GPU} is there and not empty'),
+        (['/proc/new'], 'cannot make the folder /proc/new'),
     ],
 )
 def test_wrong_arguments_of_wheels(arguments, message, fake_python):
@@ -172,9 +174,28 @@ def test_failed_download_leaves_nothing(tmp_path):
     no_pip.chmod(0o755)
     (tmp_path / 'tmp').mkdir()
     folder, temporary = tmp_path / 'wheels', str(tmp_path / 'tmp')
-    assert run(GPU / 'wheels.sh', folder, python=no_pip, TMPDIR=temporary).returncode != 0
+    result = run(GPU / 'wheels.sh', folder, python=no_pip, TMPDIR=temporary)
+    assert_fails(result, 'pip finds no wheels for CPython 3.12 that fit')
     assert not folder.exists()
     assert not list((tmp_path / 'tmp').iterdir())
+
+
+def test_a_disk_that_is_full_leaves_nothing(fake_python, tmp_path):
+    tools, folder = tmp_path / 'bin', tmp_path / 'wheels'
+    tools.mkdir()
+    # Half of the file is there when the disk is full, which it is from `t` on.
+    (tools / 'mv').write_text(
+        '#!/bin/sh\ncase "$1" in */[t-z]*) : >"$2/${1##*/}"; exit 1 ;; esac\nexec /bin/mv "$@"\n'
+    )
+    (tools / 'mv').chmod(0o755)
+    path = f'{tools}{os.pathsep}{os.environ["PATH"]}'
+    result = run(GPU / 'wheels.sh', folder, python=fake_python, PATH=path)
+    assert_fails(result, f'cannot write all wheels to {folder}')
+    assert not folder.exists()
+    # An empty folder of the user's stays.
+    folder.mkdir()
+    run(GPU / 'wheels.sh', folder, python=fake_python, PATH=path)
+    assert not list(folder.iterdir())
 
 
 @pytest.fixture
@@ -243,6 +264,39 @@ def test_signal_ends_the_check_and_its_children(clone, wheels, temporary):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)  # until nobody has stdout open
     assert (process.returncode, err) == (128 + signal.SIGTERM, '')
+    assert not list(temporary.iterdir())
+
+
+def test_a_relative_folder_for_temporary_files_reaches_the_steps(clone, wheels, temporary):
+    step = f'[sys.executable, "-c", {CHECK!r}], cwd="/"'
+    (clone / 'tools/gpu/check.py').write_text(
+        f'import subprocess, sys\nsys.exit(subprocess.run({step}).returncode)'
+    )
+    result = subprocess.run(
+        [clone / 'tools/gpu/run.sh', wheels],
+        env={**os.environ, 'PYTHON': sys.executable, 'TMPDIR': temporary.name},
+        cwd=temporary.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 7, result.stderr
+    assert Path(result.stdout.splitlines()[0]).is_relative_to(temporary)
+
+
+def test_a_folder_of_any_name(clone, wheels):
+    folder = wheels.rename(wheels.with_name('wheels [2]*'))
+    result = run(clone / 'tools/gpu/run.sh', folder, python=sys.executable)
+    assert result.returncode == 7, result.stderr
+
+
+def test_a_wheel_that_is_broken(clone, wheels, temporary):
+    (wheels / 'broken-1.0-py3-none-any.whl').write_text('no archive')
+    result = run(clone / 'tools/gpu/run.sh', wheels, python=sys.executable, TMPDIR=str(temporary))
+    said, line = result.stderr.splitlines()
+    assert 'broken-1.0-py3-none-any.whl' in said  # by pip
+    assert result.returncode == 1
+    assert line.startswith(f'error: pip cannot install the wheels in {wheels}, ')
     assert not list(temporary.iterdir())
 
 

@@ -8,15 +8,18 @@ gpu.md and gpu.json in work_dirs/gpu are written anew after each of them.
 """
 
 import argparse
+import contextlib
+import fcntl
 import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from findings import Findings, read_findings
-from processes import ROOT, run
+from processes import ROOT, ending_on_signals, run
 
 from scopevit.benchmark.machine import check_device
 from scopevit.benchmark.pages import log, make_folder
@@ -79,16 +82,52 @@ class Outcome:
         return f'{count} problem{"s" * (count > 1)}' if count else 'ok'
 
 
+def new_folder(path: Path) -> Path:
+    """Makes a folder anew, in place of that of an earlier run."""
+    try:
+        if os.path.lexists(path):
+            shutil.rmtree(path)
+        path.mkdir(parents=True)
+    except OSError as error:  # a file or a link is somebody else's
+        raise InputError(
+            f'--out: cannot make the folder {path} anew: {error.strerror or error}'
+        ) from error
+    return path
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keeps other checks out of a folder.
+
+    Raises:
+        InputError: If one is at it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f'--out: another check writes to {folder}: wait for it, or give another folder'
+        ) from error
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def run_step(step: Step, device: str, folder: Path, seconds_left: float) -> Outcome:
     """Runs a step, unless there is no time left for it."""
-    own = folder / STEPS_FOLDER / step.name
-    shutil.rmtree(own, ignore_errors=True)  # of an earlier run
+    own = new_folder(folder / STEPS_FOLDER / step.name)
     path, step_log = own / 'findings.json', own / 'log.txt'
     if seconds_left < 1:
         return Outcome(step, None, Findings(path, problems=['the time was up before it']), step_log)
     program = ROOT / 'tools' / 'gpu' / 'step.py'
     command = [sys.executable, str(program), step.function, device, str(path)]
-    paths = [str(ROOT), str(ROOT / 'tests'), *filter(None, [os.environ.get('PYTHONPATH')])]
+    # Steps run in the repository, where a relative path of the user's would be another one.
+    users = filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))
+    paths = [str(ROOT), str(ROOT / 'tests'), *map(os.path.abspath, users)]
     environment = {
         'PYTHONPATH': os.pathsep.join(paths),
         # Threads that wait take no core from others that compute.
@@ -156,14 +195,8 @@ def check(steps: tuple[Step, ...], device: str, out: str, max_minutes: float) ->
     """
     check_device(device)
     folder = make_folder(out).resolve()
-    begin, outcomes = time.monotonic(), []
-    for step in steps:
-        log(f'{time.monotonic() - begin:4.0f} s: {step.title}')
-        left = 60 * max_minutes - (time.monotonic() - begin)
-        outcomes.append(run_step(step, device, folder, left))
-        for line in outcomes[-1].findings.problems:
-            log(f'        {step.name}: {line}')
-        write_report(outcomes, device, folder, time.monotonic() - begin)
+    with alone_in(folder):
+        outcomes = run_steps(steps, device, folder, max_minutes)
     bad = [o.step.name for o in outcomes if o.findings.problems]
     page = folder / 'gpu.md'
     if bad:
@@ -171,6 +204,23 @@ def check(steps: tuple[Step, ...], device: str, out: str, max_minutes: float) ->
             f'problems in {len(bad)} of {len(steps)} steps: {", ".join(bad)}; see {page}'
         )
     return page
+
+
+def run_steps(
+    steps: tuple[Step, ...], device: str, folder: Path, max_minutes: float
+) -> list[Outcome]:
+    """Runs the steps, with the report written anew after each of them."""
+    begin, outcomes = time.monotonic(), []
+    # An error now rather than after a step; and a check that is stopped leaves no earlier report.
+    write_report(outcomes, device, folder, 0.0)
+    for step in steps:
+        log(f'{time.monotonic() - begin:4.0f} s: {step.title}')
+        left = 60 * max_minutes - (time.monotonic() - begin)
+        outcomes.append(run_step(step, device, folder, left))
+        for line in outcomes[-1].findings.problems:
+            log(f'        {step.name}: {line}')
+        write_report(outcomes, device, folder, time.monotonic() - begin)
+    return outcomes
 
 
 def choose_steps(names: list[str]) -> tuple[Step, ...]:
@@ -200,7 +250,8 @@ def main(argv: list[str] | None = None) -> None:
         '--out', default='work_dirs/gpu', metavar='DIR', help='default: %(default)s'
     )
     args = parser.parse_args(argv)
-    page = check(choose_steps(args.steps), args.device, args.out, args.max_minutes)
+    with ending_on_signals():
+        page = check(choose_steps(args.steps), args.device, args.out, args.max_minutes)
     print(f'all is well: {page}')
 
 

@@ -5,7 +5,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +95,13 @@ def end_session(process: subprocess.Popen) -> None:
     deadline = time.monotonic() + PATIENCE
     with contextlib.suppress(ProcessLookupError):  # nobody is left
         os.killpg(process.pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
-            process.poll()
-            os.killpg(process.pid, 0)
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
+        try:
+            while time.monotonic() < deadline:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.05)
+        finally:  # a second signal ends the patience alone
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     SESSIONS.discard(process)
 
@@ -106,6 +110,23 @@ def end_sessions() -> None:
     """Ends all that threads of this process have started apart."""
     for process in list(SESSIONS):
         end_session(process)
+
+
+@contextlib.contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP exceptions, so that what `run` started ends with this process."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    # One that is ignored stays so: `nohup` is to outlive a terminal.
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = [signal.signal(number, leave) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)
 
 
 def last_line(log: Path) -> str:

@@ -24,16 +24,19 @@ case ${1-} in
 esac
 wheels=$1
 shift
-compgen -G "$wheels/*.whl" >/dev/null || fail "$wheels has no wheels: see tools/gpu/wheels.sh"
+files=("$wheels"/*.whl)
+[ -e "${files[0]}" ] || fail "$wheels has no wheels: see tools/gpu/wheels.sh"
 export PYTHON=${PYTHON:-python3}  # the launchers use it, too
 "$PYTHON" -m pip --version >/dev/null 2>&1 || fail "$PYTHON has no pip: set PYTHON to one that has"
 
-packages=$(mktemp -d)
+packages=$(realpath "$(mktemp -d)")  # the steps run in the clone
 trap 'rm -rf "$packages"' EXIT
 trap 'exit 1' HUP INT TERM
 # --isolated: without settings such as PIP_USER, which would go elsewhere or contradict.
 "$PYTHON" -m pip --isolated --disable-pip-version-check -qq install --no-index --no-deps \
-    --no-compile --target "$packages" "$wheels"/*.whl
+    --no-compile --target "$packages" "${files[@]}" ||
+    fail "pip cannot install the wheels in $wheels, as it says above: make another folder with" \
+        "tools/gpu/wheels.sh, for the version of $PYTHON"
 export PYTHONPATH=$root:$packages${PYTHONPATH:+:$PYTHONPATH}
 missing=$("$root/tools/install.sh" --missing "$PYTHON" runtime nodeps tasks)
 [ -z "$missing" ] || fail "neither $wheels nor $PYTHON has $missing:" \

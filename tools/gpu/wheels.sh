@@ -25,7 +25,8 @@ resolve() {
     local report=$1
     shift
     "${pip[@]}" install --dry-run --ignore-installed --target "$work/none" \
-        --report "$work/$report.json" "${platform[@]}" "$@"
+        --report "$work/$report.json" "${platform[@]}" "$@" ||
+        fail "pip finds no wheels for CPython $version that fit, as it says above"
 }
 
 # All pins that were resolved, but for those of the first report.
@@ -58,7 +59,7 @@ while [ $# -gt 0 ]; do
             large=()
             ;;
         --python-version | --have)
-            [ -n "${2-}" ] || fail "$1 needs a value; $usage"
+            case ${2-} in '' | -*) fail "$1 needs a value; $usage" ;; esac
             if [ "$1" = --have ]; then have+=("$2"); else version=$2; fi
             shift
             ;;
@@ -86,8 +87,21 @@ for minor in {17..39}; do  # of glibc; pip takes each as itself alone
 done
 platform+=(--platform manylinux2014_x86_64)  # which stands for all before
 
+# Half a folder would be taken for a whole one.
+clean() {
+    rm -rf "$work"
+    [ ${#written[@]} = 0 ] || rm -f "${written[@]}"
+    [ -z "$new" ] || rmdir --ignore-fail-on-non-empty "$directory"
+}
+
+new='' written=()
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap clean EXIT
+if [ ! -d "$directory" ]; then
+    # An error now rather than after the download.
+    mkdir -p "$directory" 2>/dev/null || fail "cannot make the folder $directory"
+    new=1
+fi
 requirements=$root/requirements
 # What the machine has is part of every choice, so that versions fit one another.
 resolve present "${have[@]}"
@@ -95,10 +109,14 @@ resolve needed -r "$requirements/runtime.txt" -r "$requirements/tasks.txt" \
     -r "$requirements/tests.txt" "${have[@]}"
 resolve nodeps --no-deps -r "$requirements/nodeps.txt"
 list >"$work/wheels.txt"
-"${pip[@]}" download --no-deps --dest "$work/wheels" "${platform[@]}" -r "$work/wheels.txt"
+"${pip[@]}" download --no-deps --dest "$work/wheels" "${platform[@]}" -r "$work/wheels.txt" ||
+    fail "pip cannot download the wheels, as it says above"
 
-mkdir -p "$directory"
-mv "$work"/wheels/*.whl "$directory"
+for wheel in "$work"/wheels/*.whl; do
+    written+=("$directory/${wheel##*/}")
+    mv "$wheel" "$directory" || fail "cannot write all wheels to $directory"
+done
+written=()
 wheels=("$directory"/*.whl)
 size=$(cat "${wheels[@]}" | wc -c)
 echo "$directory: ${#wheels[@]} wheels, $((size / 1000000)) MB, for CPython $version"
