@@ -28,8 +28,8 @@ HEADS, CHANNELS = 4, 16
 # The most that a gradient may differ from float64's, over its largest magnitude.
 TOLERANCES = {'float32': 1e-4, 'bfloat16': 0.05, 'float16': 0.01}
 # What is special about a problem: slots that are not there, as in groups that are filled up; logits
-# for which cuDNN's attention gave NaN as gradients on Hopper, where there were 64 slots (pytorch issue
-# 196678). torch takes it only where the bias needs no gradient.
+# for which cuDNN's attention gave NaN as gradients on Hopper, where there were 64 slots (pytorch
+# issue 196678). torch takes it only where the bias needs no gradient.
 MASKED, LOW, FROZEN = 'masked', 'below -88', 'below -88, bias frozen'
 OURS, TORCHS = "the backbone's", "torch's choice"
 KERNELS = {

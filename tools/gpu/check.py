@@ -1,10 +1,11 @@
-"""Tells all that there is to know about this toolbox on a GPU, in one run of at most 8 minutes.
+"""Tells what works of this toolbox on a GPU, and how fast, the most important within 8 minutes.
 
     make gpu                        # or tools/gpu/run.sh WHEELS, on a machine without network
     make gpu ARGS='--device cpu'    # the same steps in short forms, to try the check itself
 
-Every step is a process of its own, the most important first, so that one that fails hides no other.
-gpu.md and gpu.json in work_dirs/gpu are written anew after each of them.
+Every step is a process of its own, so that one that fails hides no other. Those that measure no
+time go first, on a GPU several at once. gpu.md and gpu.json in work_dirs/gpu are written anew after
+each of them.
 """
 
 import argparse
@@ -15,11 +16,12 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from findings import Findings, read_findings
-from processes import ROOT, ending_on_signals, run
+from processes import ROOT, end_sessions, ending_on_signals, run
 
 from scopevit.benchmark.machine import check_device
 from scopevit.benchmark.pages import log, make_folder
@@ -38,29 +40,32 @@ class Step:
         title: What it tells.
         function: What runs it, for `step.py`.
         limit: Seconds after which it is stopped.
+        measures: Whether it measures time, and hence has the machine for itself.
     """
 
     name: str
     title: str
     function: str
     limit: float
+    measures: bool = False
 
 
 STEPS = (
     Step('machine', 'The machine', 'machine.check_machine', 60),
     Step('parity', 'The golden cases in every precision', 'parity.check_parity', 120),
-    Step('gradients', 'Gradients of attention', 'attention.check_gradients', 60),
-    Step('kernels', 'The attention kernel that each layer gets', 'attention.check_kernels', 60),
-    Step('shapes', 'The cost of a new shape', 'attention.check_shapes', 120),
+    Step('gradients', 'Gradients of attention', 'attention.check_gradients', 90),
     Step('operators', 'The operators of detection', 'runs.check_operators', 120),
     Step('runs', 'Training, resuming and testing each task', 'runs.check_runs', 240),
-    Step('inference', 'Speed of inference', 'speed.check_inference', 120),
-    Step('convolutions', 'Depth-wise convolutions', 'speed.check_convolutions', 60),
-    Step('steps', 'Training steps of the recipes', 'training.check_steps', 150),
-    Step('compile', 'Compiled', 'runs.check_compile', 120),
-    Step('compiled-speed', 'Speed of inference, compiled', 'speed.check_compiled_speed', 120),
-    Step('table', 'The benchmark of models', 'speed.check_table', 90),
+    Step('compile', 'Compiled', 'runs.check_compile', 200),
+    Step('kernels', 'The attention kernel of each layer', 'attention.check_kernels', 60, True),
+    Step('shapes', 'The cost of a new shape', 'attention.check_shapes', 120, True),
+    Step('inference', 'Speed of inference', 'speed.check_inference', 120, True),
+    Step('steps', 'Training steps of the recipes', 'training.check_steps', 90, True),
+    Step('convolutions', 'Depth-wise convolutions', 'speed.check_convolutions', 60, True),
+    Step('table', 'The benchmark of models', 'speed.check_table', 90, True),
+    Step('compiled-speed', 'Inference compiled', 'speed.check_compiled_speed', 150, True),
 )
+CORES_OF_A_STEP = 4  # on a GPU; as many steps that measure no time run at once
 STEPS_FOLDER = 'gpu_steps'  # logs of the steps, and what they write
 KEPT_LINES = 30  # of the log of a step that has problems
 
@@ -77,7 +82,7 @@ class Outcome:
     @property
     def verdict(self) -> str:
         if self.seconds is None:
-            return 'not run'
+            return 'not run: no time was left'
         count = len(self.findings.problems)
         return f'{count} problem{"s" * (count > 1)}' if count else 'ok'
 
@@ -122,9 +127,10 @@ def run_step(step: Step, device: str, folder: Path, seconds_left: float) -> Outc
     own = new_folder(folder / STEPS_FOLDER / step.name)
     path, step_log = own / 'findings.json', own / 'log.txt'
     if seconds_left < 1:
-        return Outcome(step, None, Findings(path, problems=['the time was up before it']), step_log)
+        return Outcome(step, None, Findings(path), step_log)
     program = ROOT / 'tools' / 'gpu' / 'step.py'
-    command = [sys.executable, str(program), step.function, device, str(path)]
+    limit = min(step.limit, seconds_left)
+    command = [sys.executable, str(program), step.function, device, str(path), str(limit)]
     # Steps run in the repository, where a relative path of the user's would be another one.
     users = filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))
     paths = [str(ROOT), str(ROOT / 'tests'), *map(os.path.abspath, users)]
@@ -135,7 +141,7 @@ def run_step(step: Step, device: str, folder: Path, seconds_left: float) -> Outc
         # A compiler that is stopped leaves half a file, which others would load.
         'TORCHINDUCTOR_CACHE_DIR': str(own / 'inductor'),
     }
-    ended = run(command, step_log, min(step.limit, seconds_left), environment)
+    ended = run(command, step_log, limit, environment, apart=True)
     try:
         findings = read_findings(path)
     except (TypeError, ValueError) as error:
@@ -187,8 +193,8 @@ def write_report(outcomes: list[Outcome], device: str, folder: Path, seconds: fl
     write_json(folder / 'gpu.json', {'device': device, 'seconds': seconds, 'steps': steps})
 
 
-def check(steps: tuple[Step, ...], device: str, out: str, max_minutes: float) -> Path:
-    """Runs the steps and returns the page of what they found.
+def check(steps: tuple[Step, ...], device: str, out: str, max_minutes: float) -> str:
+    """Runs the steps and returns what to say of them.
 
     Raises:
         InputError: If there is no such device; or afterwards, if a step has problems.
@@ -198,29 +204,56 @@ def check(steps: tuple[Step, ...], device: str, out: str, max_minutes: float) ->
     with alone_in(folder):
         outcomes = run_steps(steps, device, folder, max_minutes)
     bad = [o.step.name for o in outcomes if o.findings.problems]
+    left_out = [o.step.name for o in outcomes if o.seconds is None]
+    no_time = f'; no time was left for {", ".join(left_out)}' if left_out else ''
     page = folder / 'gpu.md'
     if bad:
         raise InputError(
-            f'problems in {len(bad)} of {len(steps)} steps: {", ".join(bad)}; see {page}'
+            f'problems in {len(bad)} of {len(steps)} steps: {", ".join(bad)}{no_time}; see {page}'
         )
-    return page
+    return f'no problem found{no_time}: {page}'
 
 
 def run_steps(
     steps: tuple[Step, ...], device: str, folder: Path, max_minutes: float
 ) -> list[Outcome]:
-    """Runs the steps, with the report written anew after each of them."""
-    begin, outcomes = time.monotonic(), []
+    """Runs the steps, with the report written anew after each of them.
+
+    Those that measure no time go first, on a GPU several at once.
+    """
+    begin = time.monotonic()
+    outcomes: dict[Step, Outcome] = {}
+
+    def run_one(step: Step) -> Outcome:
+        spent = time.monotonic() - begin
+        log(f'{spent:4.0f} s: {step.title}')
+        return run_step(step, device, folder, 60 * max_minutes - spent)
+
+    def keep(outcome: Outcome) -> None:
+        for line in outcome.findings.problems:
+            log(f'        {outcome.step.name}: {line}')
+        outcomes[outcome.step] = outcome
+        report()
+
+    def report() -> None:
+        known = [outcomes[step] for step in steps if step in outcomes]
+        write_report(known, device, folder, time.monotonic() - begin)
+
     # An error now rather than after a step; and a check that is stopped leaves no earlier report.
-    write_report(outcomes, device, folder, 0.0)
-    for step in steps:
-        log(f'{time.monotonic() - begin:4.0f} s: {step.title}')
-        left = 60 * max_minutes - (time.monotonic() - begin)
-        outcomes.append(run_step(step, device, folder, left))
-        for line in outcomes[-1].findings.problems:
-            log(f'        {step.name}: {line}')
-        write_report(outcomes, device, folder, time.monotonic() - begin)
-    return outcomes
+    report()
+    lanes = len(os.sched_getaffinity(0)) // CORES_OF_A_STEP if device == 'cuda' else 1
+    pool = ThreadPoolExecutor(max(lanes, 1))
+    try:
+        for done in as_completed([pool.submit(run_one, s) for s in steps if not s.measures]):
+            keep(done.result())
+        for step in steps:
+            if step.measures:
+                keep(run_one(step))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        end_sessions()
+        pool.shutdown()
+    return [outcomes[step] for step in steps]
 
 
 def choose_steps(names: list[str]) -> tuple[Step, ...]:
@@ -251,8 +284,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     with ending_on_signals():
-        page = check(choose_steps(args.steps), args.device, args.out, args.max_minutes)
-    print(f'all is well: {page}')
+        print(check(choose_steps(args.steps), args.device, args.out, args.max_minutes))
 
 
 if __name__ == '__main__':
