@@ -59,13 +59,15 @@ def attention_kernels(module: nn.Module, run: Callable[[], object]) -> list[Atte
         run: Runs it.
     """
     calls: list[AttentionCall] = []
-    # The function mode sees calls before torch has chosen, the dispatch mode what it chose.
-    with (
-        names_of_running(module) as running,
-        MathAttention(calls, running),
-        FusedAttention(calls, running),
-    ):
-        run()
+    with names_of_running(module) as running:
+
+        def record(kernel: str, queries: Sequence[int], keys: int, has_bias: bool | None) -> None:
+            layer = running[-1] if running else ''
+            calls.append(AttentionCall(layer, kernel, tuple(queries), keys, has_bias))
+
+        # The function mode sees calls before torch has chosen, the dispatch mode what it chose.
+        with MathAttention(record, calls), FusedAttention(record):
+            run()
     return calls
 
 
@@ -91,11 +93,11 @@ def names_of_running(module: nn.Module) -> Iterator[list[str]]:
 
 
 class FusedAttention(TorchDispatchMode):
-    """Adds the fused operators that run, and the softmax of layers that do without, to `calls`."""
+    """Records the fused operators that run, and the softmax of layers that do without."""
 
-    def __init__(self, calls: list[AttentionCall], running: list[str]) -> None:
+    def __init__(self, record: Callable[..., None]) -> None:
         super().__init__()
-        self.calls, self.running = calls, running
+        self.record = record
 
     def __torch_dispatch__(
         self, func: Any, types: object, args: tuple = (), kwargs: dict | None = None
@@ -108,22 +110,19 @@ class FusedAttention(TorchDispatchMode):
         if name in FUSED:
             q, k = args[:2]
             biases = [kwargs.get('attn_mask'), kwargs.get('attn_bias'), *args[3:4]]
-            self.add(FUSED[name], q.shape, k.shape[-2], any(isinstance(b, Tensor) for b in biases))
+            has_bias = any(isinstance(bias, Tensor) for bias in biases)
+            self.record(FUSED[name], q.shape, k.shape[-2], has_bias)
         elif name == 'aten::_softmax':
-            self.add(PRODUCTS, args[0].shape[:-1], args[0].shape[-1], None)
+            self.record(PRODUCTS, args[0].shape[:-1], args[0].shape[-1], None)
         return func(*args, **kwargs)
-
-    def add(self, kernel: str, queries: Sequence[int], keys: int, has_bias: bool | None) -> None:
-        layer = self.running[-1] if self.running else ''
-        self.calls.append(AttentionCall(layer, kernel, tuple(queries), keys, has_bias))
 
 
 class MathAttention(TorchFunctionMode):
-    """Adds calls of `F.scaled_dot_product_attention` of which no fused operator came."""
+    """Records calls of `F.scaled_dot_product_attention` of which no fused operator came."""
 
-    def __init__(self, calls: list[AttentionCall], running: list[str]) -> None:
+    def __init__(self, record: Callable[..., None], calls: list[AttentionCall]) -> None:
         super().__init__()
-        self.calls, self.running = calls, running
+        self.record, self.calls = record, calls
 
     def __torch_function__(
         self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
@@ -133,10 +132,8 @@ class MathAttention(TorchFunctionMode):
         out = func(*args, **kwargs)
         if func is F.scaled_dot_product_attention and len(self.calls) == before:
             given = dict(zip(('query', 'key', 'value', 'attn_mask'), args)) | kwargs
-            q, k, bias = given['query'], given['key'], given.get('attn_mask')
-            layer = self.running[-1] if self.running else ''
-            call = AttentionCall(layer, MATH, tuple(q.shape), k.shape[-2], bias is not None)
-            self.calls.append(call)
+            has_bias = given.get('attn_mask') is not None
+            self.record(MATH, given['query'].shape, given['key'].shape[-2], has_bias)
         return out
 
 

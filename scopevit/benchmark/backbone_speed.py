@@ -39,7 +39,7 @@ from scopevit.benchmark.forms import (
 from scopevit.benchmark.machine import check_device, describe_machine
 from scopevit.benchmark.memory import peak_memory
 from scopevit.benchmark.networks import Network, from_config
-from scopevit.benchmark.pages import log, make_folder
+from scopevit.benchmark.pages import log, make_folder, page_with
 from scopevit.benchmark.published import read_published
 from scopevit.benchmark.timing import Pass, gpu_seconds, median_time, take_turns
 from scopevit.benchmark.yardsticks import Yardsticks
@@ -47,7 +47,6 @@ from scopevit.errors import InputError, error_text
 from scopevit.files import write_json, write_text
 from scopevit.models.scopevit import ScopeViT
 from scopevit.models.sizes import resolve_arch
-from scopevit.report import replace_between
 
 PROFILED_CASES = ('inference-256x256-b8', 'inference-1024x1024-b1')
 # A backward pass counts as two forward passes.
@@ -240,7 +239,7 @@ def run_backbone_speed(
     cases = cases or list(DEFAULT_CASES[device])
     check_cases(cases, forms, arch, device, with_profile, published)
     if page:
-        page_with(page, '')
+        page_with(page, PAGE_BEGIN, PAGE_END, '')
     folder, machine = make_folder(out), describe_machine(device)
     begin, profiles = time.perf_counter(), {}
     done: list[Case] = []
@@ -267,7 +266,7 @@ def run_backbone_speed(
         print(report)
         raise InputError(f'not measured: {", ".join(failed)}; the reasons are in {out}')
     if page:
-        write_text(page, page_with(page, report))
+        write_text(page, page_with(page, PAGE_BEGIN, PAGE_END, report))
         write_json(Path(page).with_suffix('.json'), content)
     return report
 
@@ -293,16 +292,3 @@ def check_cases(
         read_published(published)
     if with_profile and not set(cases) & set(PROFILED_CASES):
         raise InputError(f'--profile needs one of the cases {", ".join(PROFILED_CASES)}')
-
-
-def page_with(path: str, tables: str) -> str:
-    """Returns a page with tables between its lines `PAGE_BEGIN` and `PAGE_END`.
-
-    Raises:
-        InputError: If there is no such page, or it has no place for the tables.
-    """
-    try:
-        text = Path(path).read_text(encoding='utf-8')
-    except OSError as error:
-        raise InputError(f'--page: cannot read {path}: {error.strerror}') from error
-    return replace_between(text, PAGE_BEGIN, PAGE_END, f'\n{tables}\n', f'--page: {path}')

@@ -113,27 +113,31 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def case_table(case: Case) -> str:
-    """Returns the table of a case of the backbone, a line for each form that was measured."""
+    """Returns the table of a case of the backbone, a line for each form that was measured.
+
+    What is known of none of them has no column.
+    """
     base, rows = case.plain, []
-    on_gpu = any(m.gpu_seconds for m in case.measured)
     for m in case.measured:
         rate = m.operations / m.median
+        needs = ''
+        if base and base.peak_bytes and m.peak_bytes:
+            needs = number(base.peak_bytes / m.peak_bytes)
         rows.append([
             m.form,
             number(1e3 * m.median),
-            *([number(1e3 * statistics.median(m.gpu_seconds))] if on_gpu else []),
+            number(1e3 * statistics.median(m.gpu_seconds)) if m.gpu_seconds else '',
             spread(m.speedup(base)) if base else '',
             '' if m.peak_bytes is None else number(m.peak_bytes / 1e6),
-            number(base.peak_bytes / m.peak_bytes)
-            if base and base.peak_bytes and m.peak_bytes
-            else '',
+            needs,
             number(rate / 1e9),
             f'{100 * rate / case.product_rates[precision(m.form)]:.0f}',
         ])  # fmt: skip
-    columns = ['form', 'ms', *(['on the GPU (ms)'] if on_gpu else []), 'times as fast as plain',
-               'memory (MB)', 'plain needs, times as much', 'GFLOP/s',
-               '% of product']  # fmt: skip
-    return f'{markdown_table(columns, rows)}\n{yardsticks_text(case)}\n'
+    columns = ['form', 'ms', 'on the GPU (ms)', 'times as fast as plain', 'memory (MB)',
+               'plain needs, times as much', 'GFLOP/s', '% of product']  # fmt: skip
+    known = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    cells = [[row[i] for i in known] for row in (columns, *rows)]
+    return f'{markdown_table(cells[0], cells[1:])}\n{yardsticks_text(case)}\n'
 
 
 def yardsticks_text(case: Case) -> str:

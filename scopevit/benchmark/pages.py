@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scopevit.errors import InputError
-from scopevit.report import markdown_table
+from scopevit.report import markdown_table, replace_between
 
 
 def log(line: str) -> None:
@@ -21,6 +21,19 @@ def make_folder(path: str) -> Path:
     except OSError as error:
         raise InputError(f'--out: cannot make the folder {path}: {error.strerror}') from error
     return folder
+
+
+def page_with(path: str, begin: str, end: str, content: str) -> str:
+    """Returns the page of `--page` with other content between two marks.
+
+    Raises:
+        InputError: If there is no such page, or it has no place for the content.
+    """
+    try:
+        text = Path(path).read_text(encoding='utf-8')
+    except OSError as error:
+        raise InputError(f'--page: cannot read {path}: {error.strerror}') from error
+    return replace_between(text, begin, end, f'\n{content}\n', f'--page: {path}')
 
 
 def machine_table(machine: dict[str, str]) -> str:

@@ -104,7 +104,7 @@ class Prediction:
         }
 
     def images_per_second(self, gpu: GPU, amp: bool) -> float:
-        """Returns the images a second that no step exceeds."""
+        """Returns the images a second at most, if no map stays in a cache."""
         return self.batch_size / max(self.seconds(gpu, amp).values())
 
     def limit(self, gpu: GPU, amp: bool) -> str:

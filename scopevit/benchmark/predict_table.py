@@ -10,13 +10,13 @@ from pathlib import Path
 
 from scopevit.benchmark.fake_cuda import check_cuda_code
 from scopevit.benchmark.networks import TASKS, find_recipes
-from scopevit.benchmark.pages import log, make_folder
+from scopevit.benchmark.pages import log, make_folder, page_with
 from scopevit.benchmark.predict import GPUS, Prediction, predict_step
 from scopevit.compat.external_configs import CONFIGS
 from scopevit.engine.config import load_config
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
-from scopevit.report import markdown_table, number, replace_between, size_text
+from scopevit.report import markdown_table, number, size_text
 
 PAGE_BEGIN, PAGE_END = '<!-- predicted -->\n', '<!-- end of predicted -->'
 PRECISIONS = {'float32': False, 'AMP': True}
@@ -55,7 +55,7 @@ def run_predict(
     recipes = find_recipes(configs) if configs else our_recipes()
     folder = make_folder(out)
     if page:
-        page_with(page, '')  # an error now rather than after minutes
+        page_with(page, PAGE_BEGIN, PAGE_END, '')  # an error now rather than after minutes
     predictions = []
     for prediction in predict_files(recipes, size):
         predictions.append(prediction)
@@ -64,7 +64,7 @@ def run_predict(
     write_text(folder / 'predict.md', report)
     write_json(folder / 'predict.json', [dataclasses.asdict(one) for one in predictions])
     if page:
-        write_text(page, page_with(page, report))
+        write_text(page, page_with(page, PAGE_BEGIN, PAGE_END, report))
     return report
 
 
@@ -131,16 +131,3 @@ def limits_text(prediction: Prediction) -> str:
     if len(arithmetic) in (0, len(limits)):
         return 'arithmetic' if arithmetic else 'bandwidth'
     return f'bandwidth; {", ".join(arithmetic)}: arithmetic'
-
-
-def page_with(path: str, report: str) -> str:
-    """Returns a page with a report between its lines `PAGE_BEGIN` and `PAGE_END`.
-
-    Raises:
-        InputError: If there is no such page, or it has no place for the report.
-    """
-    try:
-        text = Path(path).read_text(encoding='utf-8')
-    except OSError as error:
-        raise InputError(f'--page: cannot read {path}: {error.strerror}') from error
-    return replace_between(text, PAGE_BEGIN, PAGE_END, f'\n{report}\n', f'--page: {path}')

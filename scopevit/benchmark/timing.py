@@ -15,7 +15,8 @@ from scopevit.benchmark.pages import log
 # one is ours) they would run without being compiled.
 COMPILE_LIMIT = 256
 VISIT_SECONDS = 0.3
-# A GPU is kept busy for some of its cycles while calls pile up: those of a second at most clocks.
+# A GPU is kept busy for some of its cycles while calls pile up. These take a second at the highest
+# clocks there are, and two or three at low ones.
 CYCLES_PER_SECOND = 2e9
 MAX_BUSY_SECONDS = 0.5
 

@@ -13,7 +13,7 @@ from scopevit.benchmark.backbone_cases import (
     default_forms,
     parse_case,
 )
-from scopevit.benchmark.backbone_speed import measure, page_with, peers_case
+from scopevit.benchmark.backbone_speed import PAGE_BEGIN, PAGE_END, measure, peers_case
 from scopevit.benchmark.backbone_table import PEERS, Measurement
 from scopevit.benchmark.forms import (
     INFERENCE,
@@ -24,6 +24,7 @@ from scopevit.benchmark.forms import (
     precision,
 )
 from scopevit.benchmark.memory import tensors_of
+from scopevit.benchmark.pages import page_with
 from scopevit.benchmark.plain import PlainScopeViT
 from scopevit.benchmark.timing import Pass
 from scopevit.errors import InputError
@@ -255,8 +256,8 @@ def test_peers_are_the_recipes_of_the_table(monkeypatch, tmp_path):
 def test_the_page_keeps_what_is_around_the_tables(tmp_path):
     page = tmp_path / 'page.md'
     page.write_text('before\n<!-- measured -->\nold\n<!-- end of measured -->\nafter\n')
-    page.write_text(page_with(str(page), 'new\n'))
-    page.write_text(page_with(str(page), 'newer\n'))
+    page.write_text(page_with(str(page), PAGE_BEGIN, PAGE_END, 'new\n'))
+    page.write_text(page_with(str(page), PAGE_BEGIN, PAGE_END, 'newer\n'))
     assert page.read_text() == (
         'before\n<!-- measured -->\n\nnewer\n\n<!-- end of measured -->\nafter\n'
     )

@@ -28,7 +28,6 @@ from scopevit.benchmark.predict import (
 from scopevit.benchmark.predict_table import (
     limits_text,
     our_recipes,
-    page_with,
     predictions_table,
 )
 from scopevit.benchmark.training import pool_evenly, training_loss
@@ -322,12 +321,3 @@ def test_table():
 
 def test_limits_that_are_all_one():
     assert limits_text(dataclasses.replace(PREDICTION, float32=BUSY)) == 'arithmetic'
-
-
-def test_page_without_a_place(tmp_path):
-    page = tmp_path / 'page.md'
-    page.write_text('# Page\n')
-    with pytest.raises(InputError, match='page.md has no <!-- predicted --> ... <!-- end of pre'):
-        page_with(str(page), '')
-    with pytest.raises(InputError, match='--page: cannot read .*none.md'):
-        page_with(str(tmp_path / 'none.md'), '')

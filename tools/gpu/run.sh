@@ -38,7 +38,7 @@ trap 'exit 1' HUP INT TERM
     fail "pip cannot install the wheels in $wheels, as it says above: make another folder with" \
         "tools/gpu/wheels.sh, for the version of $PYTHON"
 export PYTHONPATH=$root:$packages${PYTHONPATH:+:$PYTHONPATH}
-missing=$("$root/tools/install.sh" --missing "$PYTHON" runtime nodeps tasks)
+missing=$("$root/tools/install.sh" --missing "$PYTHON" runtime nodeps tasks tests)
 [ -z "$missing" ] || fail "neither $wheels nor $PYTHON has $missing:" \
     'see tools/gpu/wheels.sh --help for what it leaves out'
 
