@@ -143,4 +143,6 @@ def page_with(path: str, report: str) -> str:
         text = Path(path).read_text(encoding='utf-8')
     except OSError as error:
         raise InputError(f'--page: cannot read {path}: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise InputError(f'--page: {path} is no text in UTF-8: {error}') from error
     return replace_between(text, PAGE_BEGIN, PAGE_END, f'\n{report}\n', f'--page: {path}')
