@@ -62,7 +62,7 @@ def fused_attention() -> Iterator[None]:
 
     torch asks the GPU whether it has such kernels, and where there is none to ask takes the plain
     way, with the whole attention matrix. Of those kernels the memory-efficient one alone takes a
-    bias; the flash kernel, which goes first without a bias in half precision, keeps as much.
+    bias; those of flash and cuDNN, which go first without a bias in half precision, keep as much.
     """
     with patch.object(F, 'scaled_dot_product_attention', efficient_attention):
         yield

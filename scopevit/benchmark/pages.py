@@ -33,6 +33,8 @@ def page_with(path: str, begin: str, end: str, content: str) -> str:
         text = Path(path).read_text(encoding='utf-8')
     except OSError as error:
         raise InputError(f'--page: cannot read {path}: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise InputError(f'--page: {path} is no text in UTF-8: {error}') from error
     return replace_between(text, begin, end, f'\n{content}\n', f'--page: {path}')
 
 

@@ -128,8 +128,13 @@ def predict_step(cfg: Config, size: tuple[int, int] | None = None) -> Prediction
     """
     check_cuda_code()
     batch_size = (cfg.get('train_dataloader') or {}).get('batch_size')
-    if not isinstance(batch_size, int):
+    if batch_size is None:
         raise InputError(f'{cfg.filename} has no train_dataloader.batch_size')
+    if type(batch_size) is not int or batch_size < 1:  # True is an int
+        raise InputError(
+            f'{cfg.filename}: train_dataloader.batch_size must be a whole number above 0, '
+            f'not {batch_size!r}'
+        )
     states = optimizer_states(cfg)
     network = build_network(cfg, size or training_size(cfg))
     model = network.model.train()

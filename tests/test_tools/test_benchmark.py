@@ -215,3 +215,13 @@ def test_throughput_of_two_models(load_main, capsys):
 def test_bad_input_is_one_line(fails, monkeypatch, name, arguments, message):
     monkeypatch.chdir(ROOT)
     assert message in fails(name, *arguments)
+
+
+def test_a_page_that_is_no_text(fails, tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_bytes(b'\xff')
+    line = fails(
+        'benchmark/backbone_speed', '--cases', 'inference-64x64-b1', '--out', tmp_path,
+        '--page', page,
+    )  # fmt: skip
+    assert f'--page: {page} is no text in UTF-8: ' in line

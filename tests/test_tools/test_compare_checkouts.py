@@ -46,6 +46,32 @@ def test_slower_larger_and_another_result(other, process):
     assert cells['outputs differ'] == '8e-01'  # squares, of twice the values: 4 - 1 of 4
 
 
+def test_a_package_that_prints(other, process):
+    path = other / 'scopevit' / '__init__.py'
+    quick = 'print("a pass"); return super().forward(x)'
+    path.write_text(path.read_text().replace('time.sleep(0.5)', quick))
+    done = process(TOOL, other, *CASE)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_a_process_that_ended(process):
+    program = """if True:
+        import subprocess, sys
+        sys.path.insert(0, 'tools/benchmark')
+        from compare_checkouts import Worker
+        from scopevit.cli import run_tool
+        worker = Worker.__new__(Worker)
+        worker.checkout, pipe = 'it', subprocess.PIPE
+        worker.process = subprocess.Popen(['true'], stdin=pipe, stdout=pipe, text=True)
+        worker.process.wait()
+        sys.exit(run_tool(lambda _: worker.seconds(1)))
+    """
+    done = process('-c', program)
+    assert done.returncode == 1
+    assert 'error: the process of it ended; its error is above' in done.stderr.splitlines()
+
+
 @pytest.mark.parametrize(
     'arguments, words',
     [
@@ -53,6 +79,7 @@ def test_slower_larger_and_another_result(other, process):
         ([ROOT, '--cases', 'inference'], "not 'inference'"),
         ([ROOT, *CASE, '--forms', 'checkpointed'], "'checkpointed' has no inference"),
         ([ROOT, *CASE, '--forms', 'eager+bf16'], "'eager+bf16' is not compared"),
+        ([ROOT, *CASE, '--forms', 'eager', 'eager+bf16'], "'eager+bf16' is not compared"),
         ([ROOT, *CASE, '--arch', 'huge'], 'the process of'),
     ],
 )
@@ -62,6 +89,7 @@ def test_wrong_arguments(arguments, words, process):
     (line,) = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert words in line
     assert done.stdout == ''
+    assert ' s: inference' not in done.stderr  # nothing was measured before
 
 
 def test_pythonpath_is_kept_behind_the_checkout(other, process, tmp_path):

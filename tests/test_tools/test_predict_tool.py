@@ -64,6 +64,24 @@ def test_bad_input_is_one_line(fails, tmp_path, arguments, message):
     assert message in fails(PREDICT, '--out', tmp_path, *arguments)
 
 
+@needs_cuda_code
+@pytest.mark.parametrize('value', ['0', '-3', 'True', "'8'"])
+def test_a_batch_that_is_none(make_task, fails, tmp_path, value):
+    task = make_task('classification')
+    with task.config.open('a') as config:
+        config.write(f"\ntrain_dataloader['batch_size'] = {value}\n")
+    said = f'train_dataloader.batch_size must be a whole number above 0, not {value}'
+    assert fails(PREDICT, task.config, '--out', tmp_path / 'out').endswith(said)
+
+
+@needs_cuda_code
+def test_a_page_that_is_no_text(make_task, fails, tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_bytes(b'\xff')
+    line = fails(PREDICT, make_task('classification').config, '--out', tmp_path, '--page', page)
+    assert f'--page: {page} is no text in UTF-8: ' in line
+
+
 def test_a_torch_for_cpus_is_one_line(fails, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.backends.cuda, 'is_built', lambda: False)
     out = tmp_path / 'out'

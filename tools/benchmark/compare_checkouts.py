@@ -8,6 +8,8 @@ ratio is taken round by round. Above 1 this checkout is faster, or needs less me
 """
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -31,6 +33,7 @@ SECONDS = 0.3  # at least, of one visit
 # package, so it takes no more of it than the backbone and the meter.
 WORKER = """
 import json, sys, time
+answers, sys.stdout = sys.stdout, sys.stderr  # what the package prints is no answer
 import torch
 from scopevit import ScopeViT
 from scopevit.benchmark.memory import PeakMemory
@@ -63,12 +66,12 @@ if 'compiled' not in form:  # whose allocations are no operators
     with memory:
         once(torch.no_grad)
 norms = [out.double().square().sum().item() for out in outs]
-print(json.dumps([memory.peak_bytes, norms]), flush=True)
+print(json.dumps([memory.peak_bytes, norms]), file=answers, flush=True)
 for line in sys.stdin:
     begin = time.perf_counter()
     for _ in range(int(line)):
         once()
-    print(time.perf_counter() - begin, flush=True)
+    print(time.perf_counter() - begin, file=answers, flush=True)
 """
 
 
@@ -91,7 +94,8 @@ class Worker:
 
     def seconds(self, passes: int) -> float:
         """Returns the seconds that some passes take."""
-        print(passes, file=self.process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # there is no answer then
+            print(passes, file=self.process.stdin, flush=True)
         return float(self.answer())
 
     def answer(self) -> str:
@@ -108,9 +112,6 @@ class Worker:
 def compare(other: Path, name: str, form: str, arch: str, rounds: int) -> list[str]:
     """Returns the row of a case: times, their ratio with its quartiles, that of memory."""
     mode, size, batch = parse_case(name)
-    check_form(form, mode)
-    if not set(form.split('+')) <= set(FORMS):
-        raise InputError(f'--forms: {form!r} is not compared, but {", ".join(FORMS)} are')
     case = dict(form=form, arch=arch, size=size, batch=batch, training=mode == TRAINING)
     workers = [Worker(other, case), Worker(ROOT, case)]
     passes = max(round(SECONDS / workers[1].seconds(1)), 1)
@@ -134,6 +135,13 @@ def compare(other: Path, name: str, form: str, arch: str, rounds: int) -> list[s
     ]
 
 
+def check_case(name: str, form: str) -> None:
+    """Raises an InputError unless a case is compared in a form."""
+    check_form(form, parse_case(name)[0])
+    if not set(form.split('+')) <= set(FORMS):
+        raise InputError(f'--forms: {form!r} is not compared, but {", ".join(FORMS)} are')
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('other', type=Path, help='folder of the other checkout')
@@ -145,11 +153,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not (args.other / 'scopevit' / '__init__.py').is_file():
         raise InputError(f'no checkout of scopevit: {args.other}')
+    pairs = list(dict.fromkeys(itertools.product(args.cases, args.forms)))
+    for pair in pairs:  # an error now rather than after minutes
+        check_case(*pair)
     begin, rows = time.monotonic(), []
-    for name in args.cases:
-        for form in args.forms:
-            rows.append(compare(args.other.resolve(), name, form, args.arch, args.rounds))
-            print(f'{time.monotonic() - begin:.0f} s: {" ".join(rows[-1])}', file=sys.stderr)
+    for name, form in pairs:
+        rows.append(compare(args.other.resolve(), name, form, args.arch, args.rounds))
+        print(f'{time.monotonic() - begin:.0f} s: {" ".join(rows[-1])}', file=sys.stderr)
     columns = [
         'case',
         'form',
