@@ -44,5 +44,6 @@ setup(
         'tests': requirements('tests'),
         'dev': requirements('dev'),
         'data': requirements('data'),
+        'logging': requirements('logging'),
     },
 )

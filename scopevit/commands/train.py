@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
     )
     parser.add_argument('--no-validate', action='store_true', help='do not validate while training')
+    parser.add_argument(
+        '--log',
+        choices=['tensorboard', 'wandb', 'mlflow'],
+        help='log there, too, by the package of that name',
+    )
     add_common_arguments(parser)
 
 
@@ -46,4 +51,5 @@ def run(args: argparse.Namespace) -> None:
         cfg_options=args.cfg_options,
         launcher=args.launcher,
         pretrained=args.pretrained,
+        log=args.log,
     )
