@@ -45,6 +45,8 @@ class ShortPassLoggerHook(LoggerHook):
     mmengine logs nothing between start and end of these, as if the run hung.
     """
 
+    interval: int
+
     def before_train(self, runner: Runner) -> None:
         """Says when to expect a line; the first batch may take long."""
         length = pass_length(runner.train_loop)
