@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -88,8 +89,22 @@ def enable_log(cfg: Config, library: Library, name: str) -> None:
     visualizer = dict(type=library.visualizer) | (cfg.get('visualizer') or {})
     backends = list(visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
     if VIS_BACKENDS[name] not in [backend['type'] for backend in backends]:
-        backends.append(dict(type=VIS_BACKENDS[name]))
+        settings = mlflow_settings(cfg) if name == 'mlflow' else {}
+        backends.append(dict(type=VIS_BACKENDS[name], **settings))
     cfg.visualizer = dict(visualizer, vis_backends=backends)
+
+
+def mlflow_settings(cfg: Config) -> dict[str, str]:
+    """Returns where MLflow logs: to its server, or to a database and a folder in the work dir.
+
+    mmengine's default is a folder of files, which MLflow 3 refuses, whatever MLFLOW_TRACKING_URI.
+    """
+    name = Path(cfg.filename).stem
+    if server := os.environ.get('MLFLOW_TRACKING_URI'):
+        return dict(tracking_uri=server, exp_name=name)
+    work_dir = Path(cfg.work_dir).absolute()
+    database = f'sqlite:///{work_dir / "mlflow.db"}'
+    return dict(tracking_uri=database, exp_name=name, artifact_location=str(work_dir / 'mlflow'))
 
 
 def announce(text: str, launcher: str) -> None:

@@ -96,7 +96,6 @@ def installed(tmp_path, monkeypatch):
     [
         ('tensorboard', 'TensorboardVisBackend'),
         ('wandb', 'WandbVisBackend'),
-        ('mlflow', 'MLflowVisBackend'),
     ],
 )
 def test_backend_joins_those_of_the_config(name, backend, installed):
@@ -112,6 +111,29 @@ def test_backend_joins_those_of_the_config(name, backend, installed):
     local = dict(type='LocalVisBackend')
     assert cfg.visualizer == dict(
         type='DetLocalVisualizer', vis_backends=[local, dict(type=backend)]
+    )
+
+
+def test_mlflow_has_a_database_or_a_server(installed, monkeypatch, tmp_path):
+    installed('mlflow')
+    monkeypatch.delenv('MLFLOW_TRACKING_URI', raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path('mine.py').touch()
+
+    def backend() -> dict:
+        cfg = Config(dict(work_dir='out'), filename='mine.py')
+        enable_log(cfg, LIBRARIES['mmpose'], 'mlflow')
+        return cfg.visualizer.vis_backends[-1]
+
+    assert backend() == dict(
+        type='MLflowVisBackend',
+        tracking_uri=f'sqlite:///{tmp_path}/out/mlflow.db',
+        exp_name='mine',
+        artifact_location=f'{tmp_path}/out/mlflow',
+    )
+    monkeypatch.setenv('MLFLOW_TRACKING_URI', 'http://server:5000')
+    assert backend() == dict(
+        type='MLflowVisBackend', tracking_uri='http://server:5000', exp_name='mine'
     )
 
 
