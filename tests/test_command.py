@@ -1,12 +1,16 @@
 """The console script: what it prints, how it ends, and that its help waits for nothing."""
 
+import argparse
+import re
 import shlex
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import scopevit
 from scopevit.cli import parse_command
+from scopevit.engine.logs import VIS_BACKENDS
 from scopevit.errors import InputError
 from scopevit.hub import config_path
 from scopevit_command import COMMANDS, main
@@ -97,3 +101,29 @@ def test_options_reach_the_training(monkeypatch):
 def test_module_is_the_same_script(process):
     done = process('-m', 'scopevit', '--version')
     assert (done.returncode, done.stdout) == (0, f'scopevit {scopevit.__version__}\n')
+
+
+PAGE = (Path(__file__).parents[1] / 'docs' / 'command.md').read_text()
+SECTIONS = dict(re.findall(r'^## scopevit (\w+)\n(.*?)(?=^## |\Z)', PAGE, re.MULTILINE | re.DOTALL))
+
+
+def test_page_lists_the_commands():
+    assert set(SECTIONS) <= set(COMMANDS)
+    assert set(re.findall(r'^\| `scopevit (\w+)', PAGE, re.MULTILINE)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize('name', SECTIONS)
+def test_page_has_the_options_of_a_command(name):
+    parser = argparse.ArgumentParser(add_help=False)
+    import_module(COMMANDS[name]).add_arguments(parser)
+    # torch's launchers pass the other spelling
+    known = {option for action in parser._actions for option in action.option_strings}
+    rows = re.findall(r'^\| (`--.*?) \|', SECTIONS[name], re.MULTILINE)
+    told = set(re.findall(r'`(--[\w-]+)', ' '.join(rows) if rows else SECTIONS[name]))
+    assert told == known - {'--local_rank'}
+
+
+def test_page_names_the_packages_of_the_logs():
+    needed = (Path(__file__).parents[1] / 'requirements' / 'logging.txt').read_text().splitlines()
+    told = set(re.findall(r'^\| `\w+` \| `pip install (\w+)`', PAGE, re.MULTILINE))
+    assert told == {line for line in needed if not line.startswith('#')} == set(VIS_BACKENDS)

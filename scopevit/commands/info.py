@@ -1,6 +1,7 @@
 """Print versions, devices, shims that acted, mmcv's operators and where the configs are."""
 
 import argparse
+import sys
 
 from scopevit.info import as_json, as_text, describe_installation
 
@@ -14,5 +15,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prints it."""
+    print('importing the libraries', file=sys.stderr)
     description = describe_installation()
     print(as_json(description) if args.json else as_text(description))
