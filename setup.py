@@ -32,6 +32,8 @@ setup(
     description='ScopeViT for classification, detection, segmentation and pose with OpenMMLab',
     license='Apache-2.0',
     packages=find_packages(include=['scopevit*']),
+    py_modules=['scopevit_command'],
+    entry_points={'console_scripts': ['scopevit = scopevit_command:main']},
     include_package_data=True,
     package_data={'scopevit': ['py.typed']},
     zip_safe=False,
@@ -42,5 +44,6 @@ setup(
         'tests': requirements('tests'),
         'dev': requirements('dev'),
         'data': requirements('data'),
+        'logging': requirements('logging'),
     },
 )

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 from mmengine.config import DictAction
 
@@ -87,7 +88,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that `tools/train.py` and `tools/test.py` take."""
+    """Adds the arguments that training and testing take."""
     parser.add_argument('--work-dir', help='default: work_dirs/<name of the config>')
     add_config_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -111,28 +112,36 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default: cpu')
 
 
-def parse_arguments(
-    parser: argparse.ArgumentParser, argv: list[str] | None = None
-) -> argparse.Namespace:
-    """Parses `add_common_arguments`, and passes a local rank on as mmengine reads it."""
-    args = parser.parse_args(argv)
+def set_local_rank(args: argparse.Namespace) -> None:
+    """Passes the local rank of `add_common_arguments` on as mmengine reads it."""
     if args.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
 
 
-def run_tool(tool: Callable[[list[str] | None], None], argv: list[str] | None = None) -> int:
+def parse_command(
+    command: ModuleType, argv: list[str] | None = None, prog: str | None = None
+) -> argparse.Namespace:
+    """Parses the arguments of a module of `scopevit.commands`, by default those of the process."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=(command.__doc__ or '').partition('\n')[0],
+        epilog=f'example: {command.EXAMPLE}',
+    )
+    command.add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def run_tool(tool: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> int:
     """Runs a tool; prints bad input as one line and everything else as Python does.
 
-    The arguments are by default those of the process, whose exit code is returned: 0, or 1 for bad
-    input.
+    The arguments are by default those of the process, whose exit code is returned: that of the
+    tool, 0 where it has none, or 1 for bad input.
     """
     try:
-        tool(argv)
+        return tool(argv) or 0
     except InputError as error:
         # The traceback behind the line, for those who look for a bug.
         if os.environ.get('SCOPEVIT_DEBUG', '0') != '0':
             raise
         print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
         return 1
-    return 0

@@ -78,6 +78,16 @@ def find_config(name: str) -> Path:
     raise InputError(f'no config {name}; {advice}')
 
 
+def config_path(config: str | Path) -> Path:
+    """Returns a config file as it is given, or finds it by a name as in `get_config`.
+
+    Raises:
+        InputError: If it is no file, has no suffix as one has, and no config has that name.
+    """
+    path = Path(config)
+    return path if path.exists() or path.suffix else find_config(str(config))
+
+
 def config_files() -> list[Path]:
     """Returns the files of all configs but those that exist to be inherited."""
     paths = CONFIGS.rglob('*.py')

@@ -26,6 +26,9 @@ COLORS = ('#0072b2', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#56b4e9', '#00
 # As many as have no common factor with the colours: no pair comes twice soon.
 MARKERS = 'os^vD*P'
 LINES = ('-', '--', ':')
+# What is drawn unless asked otherwise: of each task's many metrics those that papers compare.
+MAIN_METRICS = ('accuracy/top1', 'mIoU', 'coco/bbox_mAP', 'coco/segm_mAP', 'pascal_voc/mAP',
+                'coco/AP', 'PCK')  # fmt: skip
 LOWER_IS_BETTER = re.compile(r'loss|error|epe|nme|mae|rmse|pjpe', re.IGNORECASE)
 
 
@@ -115,9 +118,11 @@ def default_labels(logs: list[str | Path]) -> list[str]:
 
 
 def default_keys(runs: list[Run]) -> list[str]:
-    """Returns the loss, where it was logged, and the metrics."""
+    """Returns the loss, where it was logged, and the main metrics of each run, or its first one."""
     keys = ['loss'] if any('loss' in run.train for run in runs) else []
-    return keys + [key for run in runs for key in run.metrics]
+    for run in runs:
+        keys += [key for key in MAIN_METRICS if key in run.metrics] or run.metrics[:1]
+    return keys
 
 
 def find_logs(path: str | Path) -> list[Path]:
@@ -226,9 +231,9 @@ def moving_mean(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def draw_curves(runs: list[Run], keys: list[str], smooth: int = 1) -> Figure:
-    """Draws runs, one panel for losses, one for metrics and one for each other key.
+    """Draws runs, each curve in a colour of its own, those of one scale in one panel.
 
-    Several runs differ in colour, their keys in line or marker; the keys of a single run in both.
+    Of several runs, each has one colour in the first curves of all panels.
     """
     panels: dict[str, list[str]] = {}
     for key in keys:
@@ -241,7 +246,8 @@ def draw_curves(runs: list[Run], keys: list[str], smooth: int = 1) -> Figure:
                 label = run.label if len(panel_keys) == 1 else key
                 if len(runs) > 1 and len(panel_keys) > 1:
                     label = f'{run.label}: {key}'
-                color = COLORS[(i if len(runs) > 1 else j) % len(COLORS)]
+                number = i + j * len(runs) if len(runs) > 1 else keys.index(key)
+                color = COLORS[number % len(COLORS)]
                 draw_curve(axes, run, key, smooth, label=label, color=color, style=j)
         axes.set_ylabel(panel_keys[0] if len(panel_keys) == 1 else panel)
         axes.grid(alpha=0.3)
@@ -251,10 +257,13 @@ def draw_curves(runs: list[Run], keys: list[str], smooth: int = 1) -> Figure:
 
 
 def panel_of(key: str, runs: list[Run]) -> str:
-    """Returns the panel of a key: 'validation', 'loss', or its own."""
-    if any(key in run.val for run in runs):
-        return 'validation'
-    return 'loss' if 'loss' in key else key
+    """Returns the panel of a key: losses, scores in percent, scores from 0 to 1, or its own."""
+    if 'loss' in key:
+        return 'loss'
+    if LOWER_IS_BETTER.search(key) or not any(key in run.val for run in runs):
+        return key
+    highest = np.nanmax([0, *(value for run in runs for value in run.val.get(key, {}).values())])
+    return 'validation, 0 to 1' if highest <= 1 else 'validation, percent'
 
 
 def draw_curve(

@@ -39,8 +39,8 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return {name: counts[name] for name in ('total', 'backbone') if name in counts}
 
 
-def find_versions(library: Library) -> dict[str, str]:
-    """Returns the versions of what a result depends on."""
+def find_versions(*libraries: Library) -> dict[str, str]:
+    """Returns the versions of what results of some libraries depend on."""
     versions = {
         'python': platform.python_version(),
         'scopevit': __version__,
@@ -50,8 +50,9 @@ def find_versions(library: Library) -> dict[str, str]:
         'opencv': cv2.__version__,
         'mmengine': mmengine.__version__,
         'mmcv': mmcv.__version__,
-        library.name: importlib.import_module(library.name).__version__,
     }
+    for library in libraries:
+        versions[library.name] = importlib.import_module(library.name).__version__
     # Classification does without it.
     if importlib.util.find_spec('pycocotools'):
         versions['pycocotools'] = importlib.metadata.version('pycocotools')

@@ -9,7 +9,17 @@ from scopevit.engine.libraries import missing_module
 from scopevit.errors import InputError
 
 WRONG_ARGUMENTS = re.compile(r'\.__init__\(\) (got an unexpected keyword|missing \d+ required)')
-UNEQUAL_IMAGES = 'stack expects each tensor to be equal size'
+LABEL_FILE_MODULE = 'mmpretrain.datasets.custom'
+RUNTIME_ERRORS = {
+    'stack expects each tensor to be equal size': (
+        'the images of a batch differ in size: let the pipeline make them equal, or '
+        "pad them with collate_fn=dict(type='pseudo_collate') in the dataloader"
+    ),
+    'Found 0 files in subfolders of': (
+        'a data set finds no images: those of a class are in a folder of its own, named after the '
+        'class, or ann_file lists images and the numbers of their classes'
+    ),
+}
 
 
 @contextmanager
@@ -28,12 +38,10 @@ def input_errors(source: str) -> Iterator[None]:
             raise
         raise InputError(message) from error
     except RuntimeError as error:  # of torch, also from a process that loads data
-        if UNEQUAL_IMAGES not in str(error):
-            raise
-        raise InputError(
-            f'{source}: the images of a batch differ in size: let the pipeline make them equal, or '
-            "pad them with collate_fn=dict(type='pseudo_collate') in the dataloader"
-        ) from error
+        for part, said in RUNTIME_ERRORS.items():
+            if part in str(error):
+                raise InputError(f'{source}: {said}') from error
+        raise
 
 
 def explain(error: Exception, source: str) -> str | None:
@@ -46,6 +54,17 @@ def explain(error: Exception, source: str) -> str | None:
         return message.rpartition(f'{InputError.__module__}.{InputError.__name__}: ')[2]
     if isinstance(error, OSError):
         return str(error) if error.errno is not None else None
+    owner = frames[-1].f_locals.get('self')
+    if isinstance(error, ValueError) and raised_in == LABEL_FILE_MODULE:
+        return (
+            f'{getattr(owner, "ann_file", source)}: each line must have the name of an image and '
+            f'the number of its class ({message}); with_label=False takes names alone'
+        )
+    if isinstance(error, KeyError) and '.evaluation.' in raised_in and message.startswith('gt_'):
+        return (
+            f'{source}: the samples have no {message}, which {type(owner).__name__} compares with: '
+            'images without labels can be predicted, but not tested'
+        )
     if isinstance(error, KeyError):
         # "X is not in the Y registry. Please check ..."
         from_registry = raised_in == 'mmengine.registry.build_functions'

@@ -32,6 +32,7 @@ from scopevit.engine.distributed import check_launcher, leave_process_group, set
 from scopevit.engine.environment import describe_run
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import find_library
+from scopevit.engine.logs import announce, enable_log
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.runner import CheckedRunner
 from scopevit.errors import InputError
@@ -48,6 +49,7 @@ def train(
     cfg_options: dict[str, Any] | None = None,
     launcher: str = 'none',
     pretrained: str | None = None,
+    log: str | None = None,
 ) -> None:
     """Trains the model of a config, by the library of its `default_scope`.
 
@@ -64,22 +66,22 @@ def train(
         launcher: 'none', or what started the processes: 'pytorch', 'slurm' or 'mpi'.
         pretrained: Checkpoint of a classifier or a bare backbone, for the backbone to start with;
             not read where `resume='auto'` finds a checkpoint.
+        log: Where to log besides the work dir: 'tensorboard', 'wandb' or 'mlflow'.
 
     Raises:
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
             a sample that cannot be read turns up only in the course of training.
     """
     cfg = load_config(config, cfg_options, work_dir)
+    announce(f'{config}: loading {cfg.get("default_scope")}', launcher)
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     set_loader_defaults(cfg, library)
-    if amp:
-        enable_amp(cfg)
-    if auto_scale_lr:
-        enable_auto_scale_lr(cfg)
-    if not validate:
-        disable_validation(cfg)
+    set_training_options(cfg, amp, auto_scale_lr, validate)
+    if log:
+        enable_log(cfg, library, log)
     checkpoint = read_start(cfg, resume, pretrained)
+    announce('checking the files of the data', launcher)
     check_files(cfg, 'train', 'val')
     with input_errors(str(config)):
         runner = build_runner(cfg, launcher)
@@ -125,6 +127,7 @@ def test(
         InputError: If something given is wrong; an earlier `metrics.json` has not changed then.
     """
     cfg = load_config(config, cfg_options, work_dir)
+    announce(f'{config}: loading {cfg.get("default_scope")}', launcher)
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     set_loader_defaults(cfg, library)
@@ -134,6 +137,7 @@ def test(
         enable_drawing(cfg, library, show, show_dir)
     cfg.load_from, cfg.resume = str(checkpoint), False
     loaded = read_weights(checkpoint)
+    announce('checking the files of the data', launcher)
     check_files(cfg, 'test')
     if out:
         dump_predictions(cfg, library, out)
@@ -149,6 +153,16 @@ def test(
         write_json(Path(cfg.work_dir, 'metrics.json'), report)
     leave_process_group()
     return metrics
+
+
+def set_training_options(cfg: Config, amp: bool, auto_scale_lr: bool, validate: bool) -> None:
+    """Puts into a config what the switches of `train` say."""
+    if amp:
+        enable_amp(cfg)
+    if auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    if not validate:
+        disable_validation(cfg)
 
 
 def read_start(cfg: Config, resume: str | None, pretrained: str | None) -> dict[str, Any] | None:

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.runner import BaseLoop, Runner
 
 from scopevit.engine.checks.data import check_dataset
 from scopevit.engine.hooks import AverageBuffersHook, CarefulCheckpointHook
+from scopevit.engine.logs import ShortPassLoggerHook
 from scopevit.engine.model import load_weights, unwrap_model
 from scopevit.errors import InputError
 
 Loop: TypeAlias = BaseLoop | dict[str, Any]  # as built or as its config
+OUR_VARIANTS = {CheckpointHook: CarefulCheckpointHook, LoggerHook: ShortPassLoggerHook}
 
 
 class CheckedRunner(Runner):
@@ -66,9 +68,10 @@ class CheckedRunner(Runner):
             self.register_hook(AverageBuffersHook())
 
     def register_hook(self, hook: Hook | dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        """Registers a hook, for a CheckpointHook its safer variant; the config stays as it is."""
-        if isinstance(hook, dict) and hook.get('type') in ('CheckpointHook', CheckpointHook):
-            hook = dict(hook, type=CarefulCheckpointHook)
+        """Registers a hook, for some of mmengine's our variant; the config stays as it is."""
+        for theirs, ours in OUR_VARIANTS.items():
+            if isinstance(hook, dict) and hook.get('type') in (theirs.__name__, theirs):
+                hook = dict(hook, type=ours)
         super().register_hook(hook, *args, **kwargs)
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scopevit.analysis.logs import analyze, draw_curves, read_run, summarize
+from scopevit.analysis.logs import analyze, default_keys, draw_curves, read_run, summarize
 from scopevit.errors import InputError
 
 # Epochs of 5 iterations, a line every 2 iterations of an epoch, as LoggerHook writes them.
@@ -127,7 +127,7 @@ def test_one_panel_for_losses_one_for_metrics_one_a_rest(tmp_path):
     assert figure.axes[1].lines[0].get_xydata().tolist() == [[5, 50], [10, 40]]
 
 
-def test_runs_differ_in_colour_and_their_keys_in_style(tmp_path):
+def test_curves_differ_in_colour_and_keys_in_style(tmp_path):
     names = ('one', 'two')
     for name in names:
         write_log(tmp_path / name, [{'loss': 2.0, 'loss_a': 1.0, 'iter': 3, 'step': 3}])
@@ -137,8 +137,45 @@ def test_runs_differ_in_colour_and_their_keys_in_style(tmp_path):
         'one: loss', 'one: loss_a', 'two: loss', 'two: loss_a',
     ]  # fmt: skip
     colors, styles = zip(*((line.get_color(), line.get_linestyle()) for line in lines))
-    assert colors[0] == colors[1] != colors[2] == colors[3]
+    assert len(set(colors)) == 4
     assert styles[0] == styles[2] != styles[1] == styles[3]
+
+
+def test_scores_of_different_scale_are_in_panels_of_their_own(tmp_path):
+    lines = [{'loss': 2.0, 'loss_a': 1.0, 'iter': 3, 'step': 3}]
+    lines += [{'mIoU': 61.0, 'mAcc': 0.5, 'coco/AP': 0.4, 'coco/AP .5': 0.9, 'step': 3}]
+    lines += [{'NME': 0.1, 'loss': 5.0, 'mAcc': 70.0, 'step': 4}]
+    write_log(tmp_path, lines)
+    run = read_run(tmp_path, 'run')
+    keys = ['loss', 'loss_a', 'val/loss', 'mIoU', 'mAcc', 'coco/AP', 'coco/AP .5', 'NME']
+    figure = draw_curves([run], keys)
+    panels = {axes.get_ylabel(): axes.lines for axes in figure.axes}
+    assert {name: [line.get_label() for line in lines] for name, lines in panels.items()} == {
+        'loss': ['loss', 'loss_a', 'val/loss'],
+        'validation, percent': ['mIoU', 'mAcc'],
+        'validation, 0 to 1': ['coco/AP', 'coco/AP .5'],
+        'NME': ['run'],
+    }
+    colors = [line.get_color() for lines in panels.values() for line in lines]
+    assert len(set(colors)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ('metrics', 'expected'),
+    [
+        (['coco/bbox_mAP_50', 'coco/segm_mAP'], ['coco/segm_mAP']),
+        (['coco/segm_mAP', 'coco/bbox_mAP'], ['coco/bbox_mAP', 'coco/segm_mAP']),
+        (['aAcc', 'mIoU', 'mAcc'], ['mIoU']),
+        (['coco/AP .5', 'coco/AP', 'coco/AR'], ['coco/AP']),
+        (['accuracy/top1', 'accuracy/top5'], ['accuracy/top1']),
+        (['single-label/f1-score', 'single-label/recall'], ['single-label/f1-score']),
+    ],
+)
+def test_main_metrics_are_drawn_by_default(metrics, expected, tmp_path):
+    scores = dict.fromkeys(metrics, 0.5)
+    write_log(tmp_path, [{'loss': 2.0, 'iter': 3, 'step': 3}, {**scores, 'step': 3}])
+    run = read_run(tmp_path, 'run')
+    assert default_keys([run, run]) == ['loss', *expected, *expected]
 
 
 def test_smoothing_averages_the_values_before(tmp_path):

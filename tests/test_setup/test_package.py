@@ -28,6 +28,7 @@ FILES = (
     'pyproject.toml',
     'requirements',
     'scopevit',
+    'scopevit_command.py',
     'setup.py',
     'tools',
 )
@@ -111,7 +112,7 @@ def test_wheel_has_modules_configs_and_tools(built):
     with zipfile.ZipFile(next(built.glob('*.whl'))) as wheel:
         contents = {name for name in wheel.namelist() if '.dist-info/' not in name}
     linked = {f'scopevit/.mim/{name}' for name in data_files() | {'model-index.yml'}}
-    assert contents == files('scopevit', '.py', 'py.typed') | linked
+    assert contents == files('scopevit', '.py', 'py.typed') | {'scopevit_command.py'} | linked
     assert 'scopevit/py.typed' in contents
 
 
@@ -143,6 +144,11 @@ assert 'scopevit-small_8xb128_in1k' in scopevit.list_models()
 model = scopevit.get_model('scopevit-xtiny_8xb128_in1k')
 assert len(model.backbone.stages) == 4
 tools = target / 'scopevit' / '.mim' / 'tools'
+console_script = next(target.glob('*.dist-info/entry_points.txt')).read_text()
+assert 'scopevit = scopevit_command:main' in console_script.splitlines(), console_script
+import scopevit_command
+assert Path(scopevit_command.__file__).parent == target
+assert scopevit_command.main(['info', '--json']) == 0
 assert (tools / 'train.py').is_file() and (tools / 'dist_train.sh').stat().st_mode & 0o100
 """
 
@@ -180,7 +186,8 @@ def test_metadata(package_info):
     assert package_info['Name'] == 'scopevit'
     assert package_info['Version'] == __version__
     assert package_info['Requires-Python'] == '>=3.10'
-    assert set(package_info.get_all('Provides-Extra')) == {'tasks', 'tests', 'dev', 'data'}
+    extras = {'tasks', 'tests', 'dev', 'data', 'logging'}
+    assert set(package_info.get_all('Provides-Extra')) == extras
     required = package_info.get_all('Requires-Dist')
     runtime = {normalize(re.match(r'[\w.-]+', r)[0]) for r in required if 'extra ==' not in r}
     assert runtime == names('runtime') | {'mmengine', 'mmcv-lite'}
@@ -212,10 +219,10 @@ def test_what_a_library_declares_is_listed(library):
     ],
 )
 def test_every_import_is_listed(folder, roles):
-    folders = (
-        (folder, 'tests') if folder == 'tools' else (folder,)
-    )  # tools/gpu runs the tests' cases
-    own = {'scopevit', *(path.stem for name in folders for path in (ROOT / name).rglob('*.py'))}
+    # tools/gpu runs cases of the tests.
+    folders = (folder, 'tests') if folder == 'tools' else (folder,)
+    own = {path.stem for name in folders for path in (ROOT / name).rglob('*.py')}
+    own |= {'scopevit', 'scopevit_command'}
     listed = names(*roles)
     missing = {}
     for path in (ROOT / folder).rglob('*.py'):

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from marks import rest_is_slow
 from strangers import Exploit, serving
 
 
@@ -334,6 +335,19 @@ def test_categories_may_be_left_out_by_name(make_task, tool):
     assert code == 0, err
 
 
+def test_forgotten_metainfo_and_forgotten_comma(make_task, fails):
+    task = make_task('detection')
+    given = '    metainfo=dict(classes=classes),\n'
+    task.edit(given, '')
+    line = fails('train', task.config, '--work-dir', task.work_dir)
+    assert line.startswith('error: train_dataloader.dataset sets no metainfo, so its classes are ')
+    assert line.endswith("set metainfo=dict(classes=('connective', 'inflammatory', 'neoplastic'))")
+    task.edit("    data_prefix=dict(img='images/'),\n", "    metainfo=dict(classes='Tree'),\n")
+    line = fails('train', task.config, '--work-dir', task.work_dir)
+    assert line.startswith("error: train_dataloader.dataset.metainfo.classes is the text 'Tree', ")
+    assert line.endswith("a tuple of one name has a comma, ('Tree',)")
+
+
 def test_annotation_of_an_unlisted_category(make_task, refuses):
     task = make_task('detection')
     edit_json(task.data / 'instances.json', lambda c: c['annotations'][0].update(category_id=9))
@@ -344,6 +358,50 @@ def test_json_that_is_not_coco(make_task, refuses):
     task = make_task('detection')
     (task.data / 'instances.json').write_text('{"categories": []}')
     assert 'not COCO annotations, no images: ' in refuses('train', task)
+
+
+def test_pose_metainfo_without_a_name(make_task, refuses):
+    task = make_task('pose')
+    task.edit("data_mode='topdown',", "data_mode='topdown', metainfo=dict(keypoint_info={}),")
+    line = refuses('train', task)
+    assert line.startswith('error: train_dataloader.dataset.metainfo has no dataset_name, ')
+
+
+UNLABELLED = {
+    'no labels': 'the samples have no gt_label, which Accuracy compares with',
+    'names alone': 'labels.txt: each line must have the name of an image and the number of its',
+    'a folder': 'a data set finds no images: those of a class are in a folder of its own',
+}
+
+
+@pytest.mark.parametrize('kind', rest_is_slow(UNLABELLED))
+def test_unlabelled_images_to_classify(kind, make_task, refuses, save_weights):
+    task = make_task('classification')
+    weights = save_weights(task)
+    if kind == 'no labels':
+        task.edit("ann_file='labels.txt'", 'with_label=False')
+    elif kind == 'names alone':
+        path = task.data / 'labels.txt'
+        path.write_text(''.join(f'{line.split()[0]}\n' for line in path.read_text().splitlines()))
+    else:
+        task.edit("    ann_file='labels.txt',\n", '')
+        task.edit("    metainfo=dict(classes=('t-shirt', 'trouser', 'pullover')),\n", '')
+    line = refuses('test', task, weights)
+    assert UNLABELLED[kind] in line
+
+
+@pytest.mark.parametrize(('loads', 'workers'), rest_is_slow([(True, 0), (True, 1), (False, 0)]))
+def test_unlabelled_images_to_segment(loads, workers, make_task, refuses, save_weights):
+    task = make_task('segmentation')
+    weights = save_weights(task)
+    task.edit(", seg_map_path='masks')", ')')
+    said = " comes without 'seg_map_path', which LoadAnnotations reads: "
+    if not loads:
+        text = task.config.read_text()
+        task.config.write_text(text.replace("            dict(type='LoadAnnotations'),\n", ''))
+        said = 'the samples have no gt_sem_seg, which IoUMetric compares with: images without'
+    options = ['--cfg-options', f'test_dataloader.num_workers={workers}']
+    assert said in refuses('test', task, weights, *options)
 
 
 def test_data_set_without_samples(make_task, refuses):

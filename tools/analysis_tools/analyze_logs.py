@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
         help='a work dir, whose resumed trainings are joined, or one log (scalars.json)',
     )
     parser.add_argument(
-        '--keys', nargs='+', help='what to draw (default: loss and the metrics of validation)'
+        '--keys', nargs='+', help='what to draw (default: loss and the main metrics of the task)'
     )
     parser.add_argument('--labels', nargs='+', metavar='NAME', help='a name for each log')
     parser.add_argument(

@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 from torch import nn
 
+from scopevit.engine.checks.metainfo import check_categories, check_metainfo, dataset_classes
 from scopevit.engine.walk import leaf_configs
 from scopevit.errors import InputError
 
@@ -29,15 +29,16 @@ def check_files(cfg: Config, *modes: str) -> None:
 
 
 def check_dataset_files(cfg: dict[str, Any], key: str, scope: str) -> None:
-    """Checks that the files a data set names are there, and that its classes are those of its file.
+    """Checks the metainfo of a data set, that its files are there, and that its classes are theirs.
 
     `key` is where it is in the config, for messages, `scope` the library whose types are meant.
 
     Raises:
         InputError: If a file or folder is missing, an annotation file is not JSON, or its
-            categories are not the classes of the data set.
+            categories are not the classes of the data set, or its metainfo has an error.
     """
     for leaf in leaf_configs(cfg):
+        check_metainfo(leaf, key, scope)
         if leaf.get('backend_args') and leaf['backend_args'].get('backend', 'local') != 'local':
             continue  # files on a server; missing ones are reported when they are read
         root = leaf.get('data_root') or ''
@@ -70,7 +71,7 @@ def check_annotation_file(
         raise InputError(f'not JSON: {path} ({key}): {error}') from error
     classes = dataset_classes(dataset_cfg, scope) if dataset_cfg else []
     # Test sets that are evaluated elsewhere come without annotations.
-    missing = [key for key in ('images', 'categories') if key not in content]
+    missing = [name for name in ('images', 'categories') if name not in content]
     if missing and classes and 'data_list' not in content:
         raise InputError(f'not COCO annotations, no {", ".join(missing)}: {path} ({key})')
     if missing:
@@ -82,34 +83,7 @@ def check_annotation_file(
             f'keypoint lists must have one length, 3 x keypoints, not {sorted(lengths)}: {path}'
         )
     if dataset_cfg and classes:
-        check_categories(content, classes, dataset_cfg, path)
-
-
-def check_categories(
-    content: dict[str, Any], classes: list[str], dataset_cfg: dict[str, Any], path: Path
-) -> None:
-    """Checks both ways that annotated categories are classes, since mmdet drops all others.
-
-    Categories that shall be left out are named in `metainfo=dict(ignored_categories=(...))`.
-    """
-    names = {category['id']: category['name'] for category in content['categories']}
-    used = {annotation.get('category_id') for annotation in content.get('annotations', [])}
-    unknown = used - set(names)
-    if unknown:
-        raise InputError(f'category_id of an annotation is none of categories, {unknown}: {path}')
-    absent = [name for name in classes if name not in names.values()]
-    if absent:
-        raise InputError(
-            f'classes without a category: {", ".join(absent)}; '
-            f'{path} has {", ".join(names.values())}'
-        )
-    ignored = (dataset_cfg.get('metainfo') or {}).get('ignored_categories', ())
-    others = [names[i] for i in sorted(used) if names[i] not in (*classes, *ignored)]
-    if others:
-        raise InputError(
-            f'annotated categories that are not among the classes: {", ".join(others)}: {path}; '
-            'add them to metainfo.classes of the data set, or to metainfo.ignored_categories'
-        )
+        check_categories(content, classes, dataset_cfg, path, key.rpartition('.')[0])
 
 
 def all_datasets(dataset: Any) -> Iterator[object]:
@@ -118,20 +92,6 @@ def all_datasets(dataset: Any) -> Iterator[object]:
     for child in getattr(dataset, 'datasets', [getattr(dataset, 'dataset', None)]):
         if child is not None:
             yield from all_datasets(child)
-
-
-def dataset_classes(cfg: dict[str, Any], scope: str) -> list[str]:
-    """Returns the classes of a data set by its config or its type; none where they are unknown."""
-    metainfo = cfg.get('metainfo') or {}
-    if 'classes' not in metainfo:
-        dataset_type = cfg.get('type')
-        if isinstance(dataset_type, str):
-            with DATASETS.switch_scope_and_registry(scope) as registry:
-                dataset_type = registry.get(dataset_type)
-        metainfo = getattr(dataset_type, 'METAINFO', {})
-    classes = metainfo.get('classes') or ()
-    # A string is the name of a file of names, which the library reads.
-    return [] if isinstance(classes, str) else list(classes)
 
 
 def check_dataset(dataset: Any, model: nn.Module, key: str) -> None:
@@ -249,6 +209,12 @@ class CheckedLoading:
         except (OSError, AssertionError, ValueError, cv2.error) as error:
             path = getattr(error, 'filename', None) or self.path_of(results)
             raise InputError(f'cannot load {path}: {error}') from error
+        except KeyError as error:
+            name = type(self.transform).__name__
+            raise InputError(
+                f'{results.get("img_path")} comes without {error}, which {name} reads: does the '
+                'data set name its annotations (ann_file, data_prefix)?'
+            ) from error
         if loaded is not None and self.num_classes and loaded.get('gt_seg_map') is not None:
             self.check_map(loaded, self.num_classes)
         return loaded

@@ -5,7 +5,6 @@ import json
 import pytest
 from torch import nn
 
-from scopevit.engine import libraries
 from scopevit.engine.checks import data
 from scopevit.errors import InputError
 
@@ -19,12 +18,6 @@ def test_wrapped_data_sets_are_checked(tmp_path):
         data.check_dataset_files(wrapped, 'train_dataloader.dataset', 'mmdet')
     leaf['metainfo']['classes'] = ('cat',)
     data.check_dataset_files(wrapped, 'train_dataloader.dataset', 'mmdet')
-
-
-def test_classes_of_a_data_set_by_its_type():
-    libraries.find_library('mmdet')
-    assert len(data.dataset_classes(dict(type='CocoDataset'), 'mmdet')) == 80
-    assert data.dataset_classes(dict(type='CocoDataset'), 'mmpose') == []
 
 
 def test_class_counts_leave_region_proposals_out():

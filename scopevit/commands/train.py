@@ -1,0 +1,55 @@
+"""Train the model of a config."""
+
+import argparse
+
+from scopevit.cli import add_common_arguments, set_local_rank
+from scopevit.engine import train
+from scopevit.hub import config_path
+
+EXAMPLE = 'scopevit train scopevit-tiny_8xb128_in1k --work-dir work_dirs/mine --amp'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of a training."""
+    parser.add_argument('config', help='config file, or the name of one that comes along')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, by default from the last one in the work dir',
+    )
+    parser.add_argument(
+        '--pretrained',
+        metavar='CHECKPOINT',
+        help='start with the backbone of this checkpoint, of a classifier or a bare backbone, '
+        "ours or the authors'; --resume goes before it once there is a checkpoint in the work dir",
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
+    )
+    parser.add_argument('--no-validate', action='store_true', help='do not validate while training')
+    parser.add_argument(
+        '--log',
+        choices=['tensorboard', 'wandb', 'mlflow'],
+        help='log there, too, by the package of that name',
+    )
+    add_common_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trains."""
+    set_local_rank(args)
+    train(
+        config_path(args.config),
+        work_dir=args.work_dir,
+        resume=args.resume,
+        amp=args.amp,
+        auto_scale_lr=args.auto_scale_lr,
+        validate=not args.no_validate,
+        cfg_options=args.cfg_options,
+        launcher=args.launcher,
+        pretrained=args.pretrained,
+        log=args.log,
+    )
