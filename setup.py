@@ -42,5 +42,6 @@ setup(
         'tests': requirements('tests'),
         'dev': requirements('dev'),
         'data': requirements('data'),
+        'supervision': requirements('supervision'),
     },
 )
