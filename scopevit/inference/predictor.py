@@ -315,9 +315,13 @@ def find_boxes(boxes: Any, item: Item) -> np.ndarray | None:
         boxes = [] if boxes is None else boxes
     if boxes is None:
         return None
-    found = np.asarray(boxes, np.float32).reshape(len(boxes), -1)
-    if found.size and found.shape[1] not in (4, 5):
+    try:
+        found = np.asarray(boxes, np.float32)
+    except (TypeError, ValueError):  # rows of several lengths, or no numbers
+        found = np.zeros(1)
+    if not found.size:
+        return np.zeros((0, 5), np.float32)
+    if found.ndim != 2 or found.shape[1] not in (4, 5):
         raise InputError(f'boxes of {item.source}: left, top, right and bottom, not {boxes!r}')
-    found = found.reshape(len(found), -1 if found.size else 5)
     scores = np.ones((len(found), 5 - found.shape[1]), np.float32)
     return np.hstack([found, scores])

@@ -193,7 +193,10 @@ def test_a_config_that_is_named_or_beside_comes_first(trained, tmp_path):
     ('meta', 'message'),
     [
         ({}, r'x\.pth has no config in it \(meta\.cfg\)'),
-        ({'cfg': "model = dict(type='ResNet')"}, 'default_scope must be one of mmpretrain, .* None'),
+        (
+            {'cfg': "model = dict(type='ResNet')"},
+            'default_scope must be one of mmpretrain, .* None',
+        ),
         ({'cfg': "default_scope = 'mmagic'"}, "must be one of .*, not 'mmagic'"),
         ({'cfg': "default_scope = 'mmdet'"}, 'has no model'),
         ({'cfg': "default_scope = 'mmdet'\nmodel = dict(type='MaskRCNN')"}, 'has no test_dataload'),

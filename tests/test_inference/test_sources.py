@@ -55,8 +55,10 @@ def test_files_patterns_and_lists(folder):
 def test_arrays():
     array = np.zeros((4, 6), np.uint8)
     assert names(array) == names(Image.fromarray(array)) == ['image_000000.png']
-    assert names([array, array]) == names(iter([array, array])) == (
-        ['image_000000.png', 'image_000001.png']
+    assert (
+        names([array, array])
+        == names(iter([array, array]))
+        == (['image_000000.png', 'image_000001.png'])
     )
     bad = list(open_sources([array, array.astype(float)])[0].items(0))
     assert isinstance(bad[1], InputError)
