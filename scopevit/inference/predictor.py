@@ -68,6 +68,7 @@ class Predictor:
     Attributes:
         task: 'classification', 'detection', 'segmentation' or 'pose'.
         labels: What the numbers in results mean.
+        model: The network, of the task's library.
 
     Raises:
         InputError: If the checkpoint cannot be read as data, has no config or not the weights of
@@ -96,16 +97,16 @@ class Predictor:
         if self.batch_size < 1:
             raise InputError(f'batch_size must be at least 1, not {batch_size}')
         self._detector = self._find_detector(detector, min_score)
-        self._model: Any = network.build_network(recipe, content, path, self.device)
+        self.model: Any = network.build_network(recipe, content, path, self.device)
         del content
-        self._channels = network.input_channels(self._model)
+        self._channels = network.input_channels(self.model)
         self._pipeline = network.build_pipeline(recipe)
         self._collate = network.collate(recipe.library)
         self._convert = Converter(recipe.library.name, self.labels, top_k, min_score)
         if half:
-            network.halve_backbone(self._model, self.device)
+            network.halve_backbone(self.model, self.device)
         if compile:
-            network.compile_backbone(self._model)
+            network.compile_backbone(self.model)
 
     def _find_detector(
         self, detector: 'str | Path | Predictor | None', min_score: float
@@ -260,7 +261,7 @@ class Predictor:
     def _forward(self, inputs: list[dict[str, Any]]) -> list[Any]:
         scope = DefaultScope.overwrite_default_scope(self._recipe.library.name)
         with torch.inference_mode(), scope:
-            return self._model.test_step(self._collate(inputs))
+            return self.model.test_step(self._collate(inputs))
 
     def _result(self, image: Waiting) -> Result:
         item = image.item
@@ -316,9 +317,9 @@ def find_boxes(boxes: Any, item: Item) -> np.ndarray | None:
     if boxes is None:
         return None
     try:
-        found = np.asarray(boxes, np.float32)
+        found: np.ndarray = np.asarray(boxes, np.float32)
     except (TypeError, ValueError):  # rows of several lengths, or no numbers
-        found = np.zeros(1)
+        found = np.zeros(1, np.float32)
     if not found.size:
         return np.zeros((0, 5), np.float32)
     if found.ndim != 2 or found.shape[1] not in (4, 5):

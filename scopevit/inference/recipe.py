@@ -103,6 +103,8 @@ def read_recipe(cfg: Config, source: str, metainfo: Mapping[str, Any], trusted: 
         missing = 'test_dataloader.dataset.pipeline' if isinstance(model, Mapping) else 'model'
         raise InputError(f'{source} has no {missing}')
     model, steps = dict(model), list(dataset['pipeline'])
+    if library.name == 'mmpretrain':
+        model.pop('train_cfg', None)  # mixing of images, of which the model would tell
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     if not trusted:

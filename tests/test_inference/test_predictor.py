@@ -230,6 +230,7 @@ def test_half_precision_is_near(trained):
     assert whole[0].scores.tolist() != half[0].scores.tolist()
 
 
+@pytest.mark.slow
 def test_compiled_is_the_same(trained, monkeypatch):
     made, compile_module, compiled = trained('classification'), nn.Module.compile, []
 

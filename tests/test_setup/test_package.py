@@ -180,7 +180,9 @@ def test_metadata(package_info):
     assert package_info['Name'] == 'scopevit'
     assert package_info['Version'] == __version__
     assert package_info['Requires-Python'] == '>=3.10'
-    assert set(package_info.get_all('Provides-Extra')) == {'tasks', 'tests', 'dev', 'data'}
+    assert set(package_info.get_all('Provides-Extra')) == {
+        'tasks', 'tests', 'dev', 'data', 'supervision',
+    }  # fmt: skip
     required = package_info.get_all('Requires-Dist')
     runtime = {normalize(re.match(r'[\w.-]+', r)[0]) for r in required if 'extra ==' not in r}
     assert runtime == names('runtime') | {'mmengine', 'mmcv-lite'}
