@@ -88,7 +88,9 @@ def find_recipe(checkpoint: Mapping[str, Any], path: Path, config: str | Path | 
         cfg = stored_config(meta['cfg'], path)
         source = f'config in {path}'
     else:
-        raise InputError(f'{path} has no config in it (meta.cfg): name its file by --config')
+        raise InputError(
+            f'{path} has no config in it (meta.cfg): name its file by --config, in Python by config='
+        )
     return read_recipe(cfg, source, meta.get('dataset_meta') or {}, trusted=config is not None)
 
 
