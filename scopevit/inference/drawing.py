@@ -9,13 +9,14 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from scopevit.inference.images import read_image
+from scopevit.inference.recipe import Loading
 from scopevit.inference.results import (
     ClassificationResult,
     DetectionResult,
     PoseResult,
     Result,
     SegmentationResult,
-    image_of,
     pick_color,
 )
 
@@ -34,7 +35,9 @@ def draw(result: Result) -> np.ndarray:
     Returns:
         The picture, (H', W', 3) RGB uint8.
     """
-    pixels = image_of(result)
+    pixels = result.image
+    if pixels is None:
+        pixels = read_image(Path(result.source), Loading(), channels=3)
     code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
     pixels = cv2.cvtColor(pixels, code)
     scale = max(1, round(LONG_SIDE / max(pixels.shape[:2])))

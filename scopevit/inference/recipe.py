@@ -89,7 +89,7 @@ def find_recipe(checkpoint: Mapping[str, Any], path: Path, config: str | Path | 
         source = f'config in {path}'
     else:
         raise InputError(
-            f'{path} has no config in it (meta.cfg): name its file by --config, in Python by config='
+            f'{path} has no config in it (meta.cfg): name its file by --config, or config='
         )
     return read_recipe(cfg, source, meta.get('dataset_meta') or {}, trusted=config is not None)
 

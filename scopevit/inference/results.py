@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -304,13 +303,3 @@ def pick_color(palette: tuple[tuple[int, int, int], ...], number: int) -> tuple[
     hue = number * 0.618 % 1  # by the golden ratio
     r, g, b = (np.clip(np.abs((hue * 6 + k) % 6 - 3) - 1, 0, 1) for k in (0, 4, 2))
     return int(40 + 200 * r), int(40 + 200 * g), int(40 + 200 * b)
-
-
-def image_of(result: Result) -> np.ndarray:
-    """Returns the pixels of a result's image, (H, W, 3) BGR or (H, W)."""
-    if result.image is not None:
-        return result.image
-    from scopevit.inference.images import read_image
-    from scopevit.inference.recipe import Loading
-
-    return read_image(Path(result.source), Loading(), 3)

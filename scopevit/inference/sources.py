@@ -167,7 +167,7 @@ def open_folder(folder: Path) -> Files:
     files = sorted(path for path in folder.rglob('*') if is_image_file(str(path)))
     if not files:
         raise InputError(
-            f'no images in {folder}: none of its files ends in {names(images.ENDINGS)}'
+            f'no images in {folder}: none of its files ends in {", ".join(images.ENDINGS)}'
         )
     paths = tuple((path.relative_to(folder).as_posix(), path) for path in files)
     return Files(folder.resolve().name, len(files), is_sequence=True, paths=paths)
@@ -176,11 +176,6 @@ def open_folder(folder: Path) -> Files:
 def is_image_file(text: str) -> bool:
     """Whether a path is that of a file with an image's ending."""
     return text.lower().endswith(images.ENDINGS) and Path(text).is_file()
-
-
-def names(endings: tuple[str, ...]) -> str:
-    """Returns endings as text."""
-    return ', '.join(endings)
 
 
 def unique_names(files: list[str]) -> Iterator[tuple[str, Path]]:
