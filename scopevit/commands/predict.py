@@ -2,7 +2,7 @@
 
 import argparse
 
-from scopevit.cli import PositiveFloat, PositiveInt
+from scopevit.cli import PositiveInt
 from scopevit.inference.run import run_predict
 
 EXAMPLE = 'scopevit predict work_dirs/mine/epoch_10.pth photo.jpg folder/ video.mp4 --out pictures'
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--compile', action='store_true', help='compile the backbone')
     parser.add_argument(
         '--min-score',
-        action=PositiveFloat,
+        type=float,
         default=0.3,
         metavar='SCORE',
         help='least score of objects; default: 0.3',

@@ -59,7 +59,7 @@ def test_files(name, trained, run, tmp_path):
     out, lines, table = tmp_path / 'out', tmp_path / 'new' / 'a.json', tmp_path / 'a.csv'
     code, printed, err = run(
         made.checkpoint, made.images, '--out', out, '--json', lines, '--csv', table,
-        '--min-score', 0.0001,
+        '--min-score', 0,
     )  # fmt: skip
     assert (code, printed, err) == (0, '', '')
     assert sorted(path.name for path in out.iterdir()) == [file.name for file in files]
