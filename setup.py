@@ -45,5 +45,6 @@ setup(
         'dev': requirements('dev'),
         'data': requirements('data'),
         'logging': requirements('logging'),
+        'supervision': requirements('supervision'),
     },
 )

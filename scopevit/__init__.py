@@ -1,5 +1,7 @@
 """ScopeViT for mmpretrain, mmdet, mmsegmentation and mmpose; importing it registers the model."""
 
+from typing import TYPE_CHECKING, Any
+
 from scopevit import compat
 
 compat.apply()  # before anything below imports a library that needs it
@@ -8,4 +10,16 @@ from scopevit.hub import get_config, get_model, list_models  # noqa: E402
 from scopevit.models import ScopeViT  # noqa: E402
 from scopevit.version import __version__  # noqa: E402
 
-__all__ = ['ScopeViT', '__version__', 'get_config', 'get_model', 'list_models']
+if TYPE_CHECKING:
+    from scopevit.inference import Predictor
+
+__all__ = ['Predictor', 'ScopeViT', '__version__', 'get_config', 'get_model', 'list_models']
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `Predictor` when it is asked for: it needs mmcv and OpenCV, the backbone does not."""
+    if name == 'Predictor':
+        from scopevit.inference import Predictor
+
+        return Predictor
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

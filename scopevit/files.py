@@ -12,17 +12,17 @@ from scopevit.errors import InputError
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, ending: str = '') -> Iterator[Path]:
     """Gives a file to write beside `path`, which takes its place once it is written.
 
-    Its folder is made if need be.
+    Its folder is made if need be. `ending` ends its name, for what goes by it.
 
     Raises:
         InputError: If it cannot be written; what was there before is still there then.
     """
     path = Path(path)
     # Several processes may write one file, each a part of its own.
-    part = path.with_name(f'{path.name}.{secrets.token_hex(4)}.part')
+    part = path.with_name(f'{path.name}.{secrets.token_hex(4)}.part{ending}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part

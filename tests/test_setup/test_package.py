@@ -186,7 +186,7 @@ def test_metadata(package_info):
     assert package_info['Name'] == 'scopevit'
     assert package_info['Version'] == __version__
     assert package_info['Requires-Python'] == '>=3.10'
-    extras = {'tasks', 'tests', 'dev', 'data', 'logging'}
+    extras = {'tasks', 'tests', 'dev', 'data', 'logging', 'supervision'}
     assert set(package_info.get_all('Provides-Extra')) == extras
     required = package_info.get_all('Requires-Dist')
     runtime = {normalize(re.match(r'[\w.-]+', r)[0]) for r in required if 'extra ==' not in r}

@@ -1,0 +1,112 @@
+"""The network of a checkpoint, ready to predict."""
+
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dataset import Compose, default_collate, pseudo_collate
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from scopevit.engine.checks.weights import check_model_weights
+from scopevit.engine.explain import input_errors
+from scopevit.engine.libraries import Library
+from scopevit.engine.model import load_weights
+from scopevit.errors import InputError
+from scopevit.inference.recipe import Recipe
+
+
+def build_network(recipe: Recipe, checkpoint: dict[str, Any], path: Path, device: str) -> nn.Module:
+    """Builds the model of a recipe, with the weights of a checkpoint, in eval mode.
+
+    Raises:
+        InputError: If the model cannot be built, or the weights are not its.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(input_errors(recipe.source))
+        models = stack.enter_context(MODELS.switch_scope_and_registry(recipe.library.name))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter('ignore')  # about losses, which prediction has no use for
+        model = revert_sync_batchnorm(models.build(recipe.model))
+    check_model_weights(model, checkpoint, path)
+    load_weights(model, checkpoint)
+    return model.to(device).eval()
+
+
+def build_pipeline(recipe: Recipe) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Builds the steps of a recipe's pipeline.
+
+    Raises:
+        InputError: If a step does not exist, or takes other arguments.
+    """
+    with input_errors(recipe.source), DefaultScope.overwrite_default_scope(recipe.library.name):
+        return Compose(recipe.pipeline)
+
+
+def collate(library: Library) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    """Returns what makes a batch, as the library's own tools do."""
+    return default_collate if library.name == 'mmpretrain' else pseudo_collate
+
+
+def find_device(device: str | None) -> str:
+    """Returns the device to run on: by default a GPU, where there is one.
+
+    Raises:
+        InputError: If there is no such device.
+    """
+    if device is None:
+        return str(get_device())
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f'no device {device!r} here; without --device, one is found') from error
+    return device
+
+
+def input_channels(model: nn.Module) -> int:
+    """Returns the channels of the images that a network takes, by its first convolution."""
+    backbone: Any = getattr(model, 'backbone', model)
+    convs = (module for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    first = next(convs, None)
+    return 3 if first is None else first.in_channels
+
+
+def halve_backbone(model: Any, device: str) -> None:
+    """Lets the backbone run in half precision; the heads stay in float32, as their code needs.
+
+    On the CPU this is bfloat16, elsewhere float16.
+
+    Raises:
+        InputError: If the model has no backbone.
+    """
+    backbone = find_backbone(model, '--half')
+    forward, kind = backbone.forward, torch.device(device).type
+    dtype = torch.bfloat16 if kind == 'cpu' else torch.float16
+
+    def forward_in_half(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(kind, dtype=dtype):
+            outs = forward(*args, **kwargs)
+        return outs.float() if isinstance(outs, Tensor) else tuple(out.float() for out in outs)
+
+    backbone.forward = forward_in_half
+
+
+def compile_backbone(model: Any) -> None:
+    """Compiles the backbone, anew for each of a few sizes of images.
+
+    Raises:
+        InputError: If the model has no backbone.
+    """
+    find_backbone(model, '--compile').compile()
+
+
+def find_backbone(model: Any, option: str) -> Any:
+    """Returns the backbone of a model, for an option that is about it."""
+    if not isinstance(getattr(model, 'backbone', None), nn.Module):
+        raise InputError(f'{option}: {type(model).__name__} has no backbone')
+    return model.backbone

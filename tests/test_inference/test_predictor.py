@@ -1,0 +1,246 @@
+"""Prediction by a checkpoint alone, against what the libraries' own test of it predicts."""
+
+import json
+import pickle
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+from torch import nn
+
+import scopevit
+from scopevit.errors import InputError
+
+
+def expected(trained, tool, tmp_path, name: str) -> list[dict]:
+    """What the library's test loop predicts, an entry an image or, for poses, a person."""
+    made, out = trained(name), tmp_path / 'predictions.pkl'
+    code, err = tool(
+        'test', made.config, made.checkpoint, '--out', out, '--work-dir', tmp_path / 'work_dir',
+    )  # fmt: skip
+    assert code == 0, err
+    return pickle.loads(out.read_bytes())
+
+
+@pytest.mark.parametrize('batch_size', [None, 3])
+def test_classification(batch_size, trained, tool, tmp_path):
+    made = trained('classification')
+    reference = expected(trained, tool, tmp_path, 'classification')
+    predictor = scopevit.Predictor(made.checkpoint, batch_size=batch_size)
+    names = [line.split()[0] for line in (made.data / 'labels.txt').read_text().splitlines()]
+    results = predictor([str(made.images / name) for name in names])
+    assert predictor.task == 'classification'
+    assert [result.name for result in results] == names
+    for result, one in zip(results, reference, strict=True):
+        scores = one['pred_score'].numpy()
+        order = np.argsort(-scores, kind='stable')
+        assert result.classes.tolist() == order.tolist()
+        assert result.scores == pytest.approx(scores[order], abs=1e-6)
+        assert result.image is None
+        assert result.size == (28, 28)
+    assert results[0].labels.classes == ('t-shirt', 'trouser', 'pullover')
+
+
+@pytest.mark.parametrize('batch_size', [1, 3])
+def test_detection(batch_size, trained, tool, tmp_path):
+    made = trained('detection')
+    reference = expected(trained, tool, tmp_path, 'detection')
+    results = scopevit.Predictor(made.checkpoint, batch_size=batch_size, min_score=0)(made.images)
+    for result, one in zip(results, reference, strict=True):
+        assert result.source.endswith(one['img_path'].rpartition('/')[2])
+        found = one['pred_instances']
+        assert len(result.boxes) == len(found['scores']) > 0
+        assert result.boxes == pytest.approx(found['bboxes'].numpy(), abs=1e-3)
+        assert result.scores == pytest.approx(found['scores'].numpy(), abs=1e-5)
+        assert result.classes.tolist() == found['labels'].tolist()
+        masks = np.array([coco_mask.decode(rle) for rle in found['masks']])
+        assert result.masks.shape == (len(masks), *result.size)
+        assert (result.masks != masks).mean() < 1e-3
+
+
+def test_least_score(trained):
+    made = trained('detection')
+    scores = scopevit.Predictor(made.checkpoint, min_score=0)(made.images)[0].scores
+    least = float(np.median(scores))
+    kept = scopevit.Predictor(made.checkpoint, min_score=least)(made.images)[0].scores
+    assert kept.tolist() == scores[scores >= np.float32(least)].tolist()
+
+
+def test_segmentation(trained, tool, tmp_path):
+    made = trained('segmentation')
+    reference = expected(trained, tool, tmp_path, 'segmentation')
+    results = scopevit.Predictor(made.checkpoint, batch_size=3)(made.images)
+    for result, one in zip(results, reference, strict=True):
+        data = one['pred_sem_seg']['data'].numpy()[0]
+        assert result.class_map.shape == result.size == data.shape
+        assert (result.class_map != data).mean() < 1e-3
+        assert sum(result.shares.values()) == pytest.approx(1)
+
+
+def test_pose_by_boxes(trained, tool, tmp_path):
+    made = trained('pose')
+    reference = expected(trained, tool, tmp_path, 'pose')
+    people = json.loads((made.data / 'people.json').read_text())
+    names = {image['id']: image['file_name'] for image in people['images']}
+    boxes: dict[str, list] = {}
+    for one in people['annotations']:
+        x, y, w, h = one['bbox']
+        boxes.setdefault(names[one['image_id']], []).append([x, y, x + w, y + h])
+    results = scopevit.Predictor(made.checkpoint, batch_size=3)(made.images, boxes=boxes)
+    keypoints = np.concatenate([result.keypoints for result in results])
+    scores = np.concatenate([result.keypoint_scores for result in results])
+    assert len(keypoints) == len(reference) > len(results)
+    wanted = np.concatenate([one['pred_instances']['keypoints'] for one in reference])
+    wanted_scores = np.concatenate([one['pred_instances']['keypoint_scores'] for one in reference])
+    # The library's data set cuts boxes at the border, at the last pixel.
+    assert np.abs(keypoints - wanted).max() < 2
+    assert scores == pytest.approx(wanted_scores, abs=1e-3)
+    assert results[0].labels.keypoints[:2] == ('nose', 'left_eye')
+
+
+def test_pose_of_the_whole_image_of_none_and_by_a_detector(trained):
+    made, image = trained('pose'), np.zeros((40, 50, 3), np.uint8)
+    predictor = scopevit.Predictor(made.checkpoint)
+    whole = predictor(image)[0]
+    assert whole.boxes.tolist() == [[0, 0, 50, 40]]
+    assert predictor(image, boxes=[[0, 0, 50, 40]])[0].keypoints.tolist() == (
+        whole.keypoints.tolist()
+    )
+    assert predictor(image, boxes={})[0].keypoints.shape == (0, 17, 2)
+    detector = scopevit.Predictor(trained('detection').checkpoint, min_score=0)
+    photos = made.images
+    boxes = {result.name: result.boxes for result in detector(photos)}
+    found = scopevit.Predictor(made.checkpoint, detector=detector)(photos)
+    assert found[0].keypoints == pytest.approx(predictor(photos, boxes=boxes)[0].keypoints)
+    assert found[0].box_scores == pytest.approx(detector(photos)[0].scores)
+
+
+def test_gray_and_colour_for_one_channel_and_three(trained, tmp_path):
+    made = trained('classification')
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 255, (30, 20, 3), np.uint8)
+    gray = cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY)
+    checkpoint = torch.load(made.checkpoint, weights_only=True)
+    first = next(k for k, v in checkpoint['state_dict'].items() if v.shape[1:2] == (3,))
+    checkpoint['state_dict'][first] = checkpoint['state_dict'][first].sum(1, keepdim=True)
+    cfg = checkpoint['meta']['cfg'].replace("type='ScopeViT'", "in_channels=1, type='ScopeViT'")
+    cfg = cfg.replace('58.395,\n            57.12,\n            57.375', '50.0')
+    cfg = cfg.replace('123.675,\n            116.28,\n            103.53', '100.0')
+    cfg = cfg.replace("dict(type='LoadImageFromFile'),", '')  # as data sets of arrays have it
+    checkpoint['meta']['cfg'] = cfg
+    torch.save(checkpoint, tmp_path / 'one.pth')
+    three, one = scopevit.Predictor(made.checkpoint), scopevit.Predictor(tmp_path / 'one.pth')
+    for predictor, same in ((three, cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)), (one, colour)):
+        results = predictor([gray, same])
+        assert results[0].scores.tolist() == results[1].scores.tolist()
+    for i, pixels in enumerate((gray, colour)):
+        cv2.imwrite(str(tmp_path / f'{i}.png'), pixels)
+    for predictor in (three, one):
+        by_file, by_array = predictor(tmp_path), predictor([gray, colour])
+        for a, b in zip(by_file, by_array, strict=True):
+            # Decoders round in another way than OpenCV's conversion of colours to gray.
+            assert a.scores == pytest.approx(b.scores, abs=0.005)
+
+
+def test_order_and_number_of_images_held(trained):
+    """Sizes alternate at random: batches have one size, results keep their order."""
+    made, taken = trained('segmentation'), 0
+    sizes = np.random.default_rng(0).integers(20, 24, 200)
+    predictor = scopevit.Predictor(made.checkpoint, batch_size=2)
+
+    def images():
+        nonlocal taken
+        for size in sizes:
+            taken += 1
+            yield np.zeros((size, 20, 3), np.uint8)
+
+    for number, result in enumerate(predictor.stream(images())):
+        assert result.size == (sizes[number], 20)
+        assert taken - number < 30
+    assert number == 199
+
+
+def test_a_stream_left_early_ends_its_threads(trained):
+    before = threading.active_count()
+    stream = scopevit.Predictor(trained('classification').checkpoint).stream(
+        np.zeros((20, 20, 3), np.uint8) for _ in iter(int, 1)
+    )
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before
+
+
+def test_a_config_that_is_named_or_beside_comes_first(trained, tmp_path):
+    made = trained('classification')
+    checkpoint = torch.load(made.checkpoint, weights_only=True)
+    stored, checkpoint['meta']['cfg'] = checkpoint['meta']['cfg'], 'import os'
+    path = tmp_path / 'mine.pth'
+    torch.save(checkpoint, path)
+    with pytest.raises(InputError, match=r'mine\.pth: line 1: `import os` is code'):
+        scopevit.Predictor(path)
+    scopevit.Predictor(path, config=made.config)
+    path.with_suffix('.py').write_text(stored)
+    scopevit.Predictor(path)
+    path.with_suffix('.py').write_text('import os\n')
+    with pytest.raises(InputError, match=r'mine\.py: line 1: `import os` is code'):
+        scopevit.Predictor(path)
+
+
+@pytest.mark.parametrize(
+    ('meta', 'message'),
+    [
+        ({}, r'x\.pth has no config in it \(meta\.cfg\)'),
+        (
+            {'cfg': "model = dict(type='ResNet')"},
+            'default_scope must be one of mmpretrain, .* None',
+        ),
+        ({'cfg': "default_scope = 'mmagic'"}, "must be one of .*, not 'mmagic'"),
+        ({'cfg': "default_scope = 'mmdet'"}, 'has no model'),
+        ({'cfg': "default_scope = 'mmdet'\nmodel = dict(type='MaskRCNN')"}, 'has no test_dataload'),
+    ],
+)
+def test_checkpoints_without_a_config_of_ours(meta, message, tmp_path):
+    path = tmp_path / 'x.pth'
+    torch.save({'meta': meta, 'state_dict': {'a': torch.zeros(1)}}, path)
+    with pytest.raises(InputError, match=message):
+        scopevit.Predictor(path)
+
+
+def test_arguments_that_do_not_fit(trained):
+    poses, objects = (trained(name).checkpoint for name in ('pose', 'detection'))
+    with pytest.raises(InputError, match='no device'):
+        scopevit.Predictor(objects, device='cuda:99')
+    with pytest.raises(InputError, match='for top-down poses alone'):
+        scopevit.Predictor(objects, detector=objects)
+    with pytest.raises(InputError, match='a checkpoint of pose, not of detection'):
+        scopevit.Predictor(poses, detector=poses)
+    with pytest.raises(InputError, match='boxes are for top-down poses'):
+        scopevit.Predictor(objects).stream(np.zeros((20, 20, 3), np.uint8), boxes=[[0, 0, 1, 1]])
+    with pytest.raises(InputError, match='left, top, right and bottom'):
+        scopevit.Predictor(poses)(np.zeros((20, 20, 3), np.uint8), boxes=[[0, 0, 1]])
+
+
+def test_half_precision_is_near(trained):
+    made = trained('classification')
+    whole, half = (scopevit.Predictor(made.checkpoint, half=half)(made.images) for half in (0, 1))
+    assert whole[0].scores == pytest.approx(half[0].scores, abs=0.02)
+    assert whole[0].scores.tolist() != half[0].scores.tolist()
+
+
+@pytest.mark.slow
+def test_compiled_is_the_same(trained, monkeypatch):
+    made, compile_module, compiled = trained('classification'), nn.Module.compile, []
+
+    def compile_in_seconds(module: nn.Module) -> None:
+        compiled.append(type(module).__name__)
+        compile_module(module, backend='eager')
+
+    monkeypatch.setattr(nn.Module, 'compile', compile_in_seconds)
+    plain, other = (
+        scopevit.Predictor(made.checkpoint, compile=on)(made.images) for on in (False, True)
+    )
+    assert compiled == ['ScopeViT']
+    assert plain[0].scores == pytest.approx(other[0].scores, abs=1e-5)
