@@ -7,6 +7,8 @@ from scopevit.own_data.coco import find_coco, is_coco, read_coco
 from scopevit.own_data.files import find_files
 from scopevit.own_data.folders import read_folders
 from scopevit.own_data.samples import OwnData
+from scopevit.own_data.voc import find_voc, read_voc
+from scopevit.own_data.yolo import find_yolo, read_yolo
 
 
 def read_data(task: str, source: Path) -> OwnData:
@@ -19,16 +21,16 @@ def read_data(task: str, source: Path) -> OwnData:
         if not source.is_dir():
             raise InputError(f'classification takes a folder of images, not {source}')
         return read_folders(source)
-    if source.is_file():
-        return read_file(task, source)
-    return read_folder(task, source)
+    return read_file(task, source) if source.is_file() else read_folder(task, source)
 
 
 def read_file(task: str, source: Path) -> OwnData:
     """Reads the data that a file describes."""
+    if source.suffix.lower() in ('.yaml', '.yml'):
+        return read_yolo(source, task)
     if source.suffix.lower() == '.json' and is_coco(source):
         return read_coco(image_root(source), [source], task)
-    raise InputError(f'{source} is no COCO file')
+    raise InputError(f'{source} is neither a COCO file nor a data.yaml')
 
 
 def image_root(source: Path) -> Path:
@@ -39,7 +41,18 @@ def image_root(source: Path) -> Path:
 
 def read_folder(task: str, source: Path) -> OwnData:
     """Reads a folder in the one format that it has."""
-    coco = find_coco(source)
+    coco, yolo, voc = find_coco(source), find_yolo(source), find_voc(source)
+    found = {'COCO': coco, 'YOLO': yolo, 'Pascal VOC': voc if task == 'detection' else []}
+    there = {name: paths for name, paths in found.items() if paths}
+    if len(there) > 1 or len(yolo) > 1:
+        files = ', '.join(f'{name} ({paths[0].name})' for name, paths in there.items())
+        raise InputError(
+            f'{source} has annotations of several kinds: {files}; give the file itself'
+        )
     if coco:
         return read_coco(source, coco, task)
-    raise InputError(f'{source} has no annotations that {task} takes')
+    if yolo:
+        return read_yolo(yolo[0], task)
+    if there:
+        return read_voc(source, voc)
+    raise InputError(f'{source} has no annotations that {task} takes (docs/own_data.md)')
