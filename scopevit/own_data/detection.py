@@ -10,6 +10,7 @@ from scopevit.own_data.schedule import make_schedule
 
 LONG, SHORT = 1333, 800  # the recipe's images
 ENLARGE = 2.0  # at most
+MOST_FOUND = 100  # objects an image, of the recipes and of COCO's metric
 ANCHOR = 32  # smallest anchor of both recipes, pixels
 
 
@@ -84,6 +85,13 @@ def add_model(draft: Draft, side: float) -> None:
             f'are less than {math.ceil(side)} wide as the network sees them.'
         )
     model: dict[str, object] = dict(backbone=backbone.settings, neck=neck)
+    most = max(len(image.objects) for image in draft.data.images)
+    if most > MOST_FOUND:
+        found = dict(max_per_img=100 * math.ceil(most / 100))
+        model['test_cfg'] = dict(rcnn=found) if draft.recipe.base == 'mask-rcnn' else found
+        draft.data.notes.append(
+            f"an image has {most} objects; COCO's metric looks at the surest {MOST_FOUND} alone"
+        )
     if draft.recipe.base == 'mask-rcnn':
         if halvings:
             model['rpn_head'] = dict(anchor_generator=dict(scales=[8 >> halvings]))

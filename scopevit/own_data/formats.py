@@ -1,11 +1,13 @@
 """Which format own data have."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from scopevit.errors import InputError
 from scopevit.own_data.coco import find_coco, is_coco, read_coco
 from scopevit.own_data.files import find_files
 from scopevit.own_data.folders import read_folders
+from scopevit.own_data.label_maps import draw_objects, find_maps, read_label_maps
 from scopevit.own_data.samples import OwnData
 from scopevit.own_data.voc import find_voc, read_voc
 from scopevit.own_data.yolo import find_yolo, read_yolo
@@ -21,7 +23,10 @@ def read_data(task: str, source: Path) -> OwnData:
         if not source.is_dir():
             raise InputError(f'classification takes a folder of images, not {source}')
         return read_folders(source)
-    return read_file(task, source) if source.is_file() else read_folder(task, source)
+    data = read_file(task, source) if source.is_file() else read_folder(task, source)
+    if task == 'segmentation' and not any(image.label_map for image in data.images):
+        draw_objects(data)
+    return data
 
 
 def read_file(task: str, source: Path) -> OwnData:
@@ -41,11 +46,15 @@ def image_root(source: Path) -> Path:
 
 def read_folder(task: str, source: Path) -> OwnData:
     """Reads a folder in the one format that it has."""
-    coco, yolo, voc = find_coco(source), find_yolo(source), find_voc(source)
-    found = {'COCO': coco, 'YOLO': yolo, 'Pascal VOC': voc if task == 'detection' else []}
+    coco, yolo = find_coco(source), find_yolo(source)
+    found: dict[str, Sequence[str | Path]] = {'COCO': coco, 'YOLO': yolo}
+    if task == 'detection':
+        found['Pascal VOC'] = find_voc(source)
+    if task == 'segmentation' and not coco and not yolo:
+        found['label maps'] = find_maps(source)
     there = {name: paths for name, paths in found.items() if paths}
     if len(there) > 1 or len(yolo) > 1:
-        files = ', '.join(f'{name} ({paths[0].name})' for name, paths in there.items())
+        files = ', '.join(f'{name} ({Path(paths[0]).name})' for name, paths in there.items())
         raise InputError(
             f'{source} has annotations of several kinds: {files}; give the file itself'
         )
@@ -53,6 +62,8 @@ def read_folder(task: str, source: Path) -> OwnData:
         return read_coco(source, coco, task)
     if yolo:
         return read_yolo(yolo[0], task)
+    if 'Pascal VOC' in there:
+        return read_voc(source, find_voc(source))
     if there:
-        return read_voc(source, voc)
+        return read_label_maps(source)
     raise InputError(f'{source} has no annotations that {task} takes (docs/own_data.md)')

@@ -17,6 +17,7 @@ from scopevit.own_data.formats import read_data
 from scopevit.own_data.objects import check_objects, has_masks
 from scopevit.own_data.samples import OwnData
 from scopevit.own_data.schedule import RECIPES
+from scopevit.own_data.segmentation import draft_segmentation
 from scopevit.own_data.split import complete_split
 
 TASKS = ('classification', 'detection', 'segmentation', 'pose')
@@ -89,6 +90,10 @@ def make_draft(
         base = 'mask-rcnn' if has_masks(data) else 'retinanet'
         draft = Draft(config, data, RECIPES[base], network)
         draft_detection(draft, epochs)
+        return draft
+    if task == 'segmentation':
+        draft = Draft(config, data, RECIPES['fpn'], network)
+        draft_segmentation(draft, epochs)
         return draft
     raise InputError(f'the task must be one of {", ".join(TASKS)}, not {task}')
 

@@ -1,6 +1,7 @@
 """What all formats are read into: images, and what is annotated on them."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ class OwnImage:
         objects: Annotations as in COCO (`bbox` xywh, `segmentation`, `keypoints`, `area`,
             `iscrowd`), whose `category` is an index of the classes.
         label_map: Label map of the image, its path below the folder of the data.
+        pixels: How many pixels, or objects, the label map has by class.
+        draw: Writes the label map to a file, where it is not there as the library reads it.
     """
 
     file: str
@@ -26,9 +29,13 @@ class OwnImage:
     label: int | None = None
     objects: list[dict[str, Any]] = field(default_factory=list)
     label_map: str | None = None
+    pixels: dict[int, int] = field(default_factory=dict)
+    draw: Callable[[Path], object] | None = None
 
     def labels(self) -> list[int]:
-        """Returns the class of the image, or those of its objects."""
+        """Returns the class of the image, or those of its objects, or those on its map, once."""
+        if self.pixels:
+            return list(self.pixels)
         labels: list[int] = [found['category'] for found in self.objects]
         return labels if self.label is None else [*labels, self.label]
 

@@ -81,10 +81,11 @@ def make_schedule(
         memory: In GiB; by default that of the first GPU, or of the machine where there is none.
 
     Raises:
-        InputError: If there are less than two samples.
+        InputError: If there are too few samples for a batch.
     """
-    if samples < 2:
-        raise InputError(f'{samples} samples to train on; it takes two or more')
+    least = 2 if recipe.drop_last else 1
+    if samples < least:
+        raise InputError(f'{samples} samples to train on; it takes {least} or more')
     memory = free_memory() if memory is None else memory
     batch_size = recipe.batch_size
     # Eight batches an epoch at least, and two images a batch for batch norm.
