@@ -94,7 +94,11 @@ class Draft:
         self.blocks.append('\n'.join([comment, *lines]))
 
     def add_loaders(
-        self, dataset: dict[str, Any], parts: Callable[[str], dict[str, Any]], evaluator: str = ''
+        self,
+        dataset: dict[str, Any],
+        parts: Callable[[str], dict[str, Any]],
+        evaluator: str = '',
+        val_pipeline: str = 'test_pipeline',
     ) -> None:
         """Adds the loaders of 'train' and 'val', whose pipelines have been changed before.
 
@@ -102,13 +106,14 @@ class Draft:
             dataset: What the two data sets have in common.
             parts: Settings of the one of 'train' or 'val'.
             evaluator: File in `folder` that the metric reads, if it does.
+            val_pipeline: What the recipe calls it.
         """
         assert self.schedule is not None
         lines = [
             assign('here', f'{HERE}/{self.folder.name}'),
             assign('dataset', dataset),
         ]
-        for split, pipeline in (('train', 'train_pipeline'), ('val', 'test_pipeline')):
+        for split, pipeline in (('train', 'train_pipeline'), ('val', val_pipeline)):
             batch = dict(batch_size=self.schedule.batch_size) if split == 'train' else {}
             own = {**parts(split), 'pipeline': Name(pipeline), '**': Name('dataset')}
             lines.append(assign(f'{split}_dataloader', dict(batch, dataset=own)))
@@ -166,7 +171,7 @@ class Draft:
             break_on_hyphens=False,
         )
         train = f'    scopevit train {self.config.name}'
-        doc = [f'"""{title}', '', train, '', *about, '"""']
+        doc = [*textwrap.wrap(f'"""{title}', WIDTH), '', train, '', *about, '"""']
         head = '\n'.join([*doc, '', assign('_base_', bases)])
         return '\n\n'.join([head, *self.blocks]) + '\n'
 

@@ -8,6 +8,7 @@ from scopevit.own_data.coco import find_coco, is_coco, read_coco
 from scopevit.own_data.files import find_files
 from scopevit.own_data.folders import read_folders
 from scopevit.own_data.label_maps import draw_objects, find_maps, read_label_maps
+from scopevit.own_data.labelme import find_labelme, read_labelme
 from scopevit.own_data.samples import OwnData
 from scopevit.own_data.voc import find_voc, read_voc
 from scopevit.own_data.yolo import find_yolo, read_yolo
@@ -47,10 +48,11 @@ def image_root(source: Path) -> Path:
 def read_folder(task: str, source: Path) -> OwnData:
     """Reads a folder in the one format that it has."""
     coco, yolo = find_coco(source), find_yolo(source)
-    found: dict[str, Sequence[str | Path]] = {'COCO': coco, 'YOLO': yolo}
+    labelme = [] if coco else find_labelme(source)
+    found: dict[str, Sequence[str | Path]] = {'COCO': coco, 'YOLO': yolo, 'LabelMe': labelme}
     if task == 'detection':
         found['Pascal VOC'] = find_voc(source)
-    if task == 'segmentation' and not coco and not yolo:
+    if task == 'segmentation' and not (coco or yolo or labelme):
         found['label maps'] = find_maps(source)
     there = {name: paths for name, paths in found.items() if paths}
     if len(there) > 1 or len(yolo) > 1:
@@ -62,6 +64,8 @@ def read_folder(task: str, source: Path) -> OwnData:
         return read_coco(source, coco, task)
     if yolo:
         return read_yolo(yolo[0], task)
+    if labelme:
+        return read_labelme(source, labelme, task)
     if 'Pascal VOC' in there:
         return read_voc(source, find_voc(source))
     if there:

@@ -15,6 +15,7 @@ from scopevit.own_data.detection import draft_detection
 from scopevit.own_data.draft import Draft, check_config_path
 from scopevit.own_data.formats import read_data
 from scopevit.own_data.objects import check_objects, has_masks
+from scopevit.own_data.pose import draft_pose
 from scopevit.own_data.samples import OwnData
 from scopevit.own_data.schedule import RECIPES
 from scopevit.own_data.segmentation import draft_segmentation
@@ -94,6 +95,11 @@ def make_draft(
     if task == 'segmentation':
         draft = Draft(config, data, RECIPES['fpn'], network)
         draft_segmentation(draft, epochs)
+        return draft
+    if task == 'pose':
+        check_objects(data)
+        draft = Draft(config, data, RECIPES['td-hm'], network)
+        draft_pose(draft, epochs)
         return draft
     raise InputError(f'the task must be one of {", ".join(TASKS)}, not {task}')
 

@@ -45,7 +45,7 @@ RECIPES = {
         Recipe('mask-rcnn', 'Mask R-CNN', 4, 12, 1e-3, 2.7, drop_last=False),
         Recipe('retinanet', 'RetinaNet', 4, 12, 1e-3, 2.5, drop_last=False),
         Recipe('fpn', 'Semantic FPN', 8, 50, 2e-3, 4.0),
-        Recipe('td-hm', 'Top-down heatmaps', 32, 60, 2e-3, 2.3),
+        Recipe('td-hm', 'Top-down pose', 32, 60, 2e-3, 2.3),
     )
 }
 
