@@ -1,1 +1,1 @@
-"""The subcommands of `scopevit`, one module each."""
+"""The subcommands of the console script, one file each: arguments and one call."""

@@ -1,16 +1,15 @@
-"""Writes a config that trains on your own data."""
+"""Write a config that trains on your own data."""
 
 import argparse
 
 from scopevit.cli import PositiveInt
+from scopevit.own_data.new import TASKS, new_config
 
 EXAMPLE = 'scopevit new detection path/to/data --size xtiny'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `scopevit new`."""
-    from scopevit.own_data.new import TASKS
-
+    """Adds the arguments."""
     parser.add_argument('task', choices=TASKS)
     parser.add_argument(
         'data',
@@ -19,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--size', default='tiny', help='of ScopeViT: xtiny, tiny (default), small')
     parser.add_argument('--backbone', metavar='timm:NAME', help='a network of timm instead')
-    parser.add_argument('--epochs', action=PositiveInt, help='default: by the number of images')
+    parser.add_argument(
+        '--epochs', action=PositiveInt, metavar='N', help='default: by the number of images'
+    )
     parser.add_argument(
         '--out', metavar='FILE', help='config to write; default: <task>_<name of the data>.py'
     )
@@ -27,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Runs `scopevit new`."""
-    from scopevit.own_data.new import new_config
-
+    """Writes it, and prints what was found and how to train."""
     new_config(
         args.task, args.data, args.size, args.backbone, args.epochs, args.out, force=args.force
     )
