@@ -172,6 +172,8 @@ def read_annotations(
             ]
             if any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
                 raise InputError(f'{where}: a polygon takes x, y of three points or more')
+        if isinstance(segmentation, dict):
+            check_rle(segmentation, image.size, where)
         if segmentation:
             found['segmentation'] = segmentation
         box = item.get('bbox')
@@ -181,6 +183,20 @@ def read_annotations(
         if isinstance(item.get('area'), (int, float)):
             found['area'] = item['area']
         image.objects.append(found)
+
+
+def check_rle(code: dict[str, Any], size: tuple[int, int], where: str) -> None:
+    """Checks a run-length code against the size, width and height, of its image."""
+    counts = code.get('counts')
+    if not isinstance(counts, (list, str)) or code.get('size') != [size[1], size[0]]:
+        raise InputError(
+            f'{where}: a run-length code takes counts and size [{size[1]}, {size[0]}], not '
+            f'{code.get("size")}'
+        )
+    if isinstance(counts, list) and sum(check_finite(counts, None, where, 'counts')) != (
+        size[0] * size[1]
+    ):
+        raise InputError(f'{where}: counts of its run-length code do not add up to its image')
 
 
 def read_skeleton(contents: dict[Path, Any]) -> Skeleton:

@@ -14,17 +14,23 @@ from scopevit.own_data.split import folder_split
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 ORIENTATION = 0x0112  # tag of EXIF; from 5 on, width and height change places
+NO_DATA = ('__MACOSX', 'work_dirs')
 T = TypeVar('T')
 
 
 def find_files(root: Path, suffixes: Iterable[str] = SUFFIXES) -> list[str]:
     """Returns the paths below a folder of all files with some suffixes, sorted, with `/`.
 
-    Hidden files and folders, and those a Mac adds to archives, are left out.
+    Hidden files and folders, those a Mac adds to archives, results of trainings, and what was
+    converted before (a folder named after a config beside it) are left out.
     """
     found, suffixes = [], tuple(suffixes)
     for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(n for n in folders if not n.startswith('.') and n != '__MACOSX')
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith('.') and name not in NO_DATA and f'{name}.py' not in names
+        )
         below = Path(folder).relative_to(root)
         found += [
             (below / name).as_posix()

@@ -14,7 +14,7 @@ from scopevit.own_data.classification import draft_classification
 from scopevit.own_data.detection import draft_detection
 from scopevit.own_data.draft import Draft, check_config_path
 from scopevit.own_data.formats import read_data
-from scopevit.own_data.objects import check_objects, has_masks
+from scopevit.own_data.objects import check_objects, check_validated, has_masks
 from scopevit.own_data.pose import draft_pose
 from scopevit.own_data.samples import OwnData
 from scopevit.own_data.schedule import RECIPES
@@ -63,7 +63,11 @@ def new_config(
     if backbone and task != 'classification':
         network = timm_backbone(backbone, last_only=task == 'pose')
     data = read_data(task, source.absolute())
+    if task in ('detection', 'pose'):
+        check_objects(data)
     complete_split(data)
+    if task in ('detection', 'pose'):
+        check_validated(data)
     draft = make_draft(task, config, data, network, epochs, backbone)
     command = f'scopevit new {task} {shlex.quote(str(source))}'
     parts = [draft.recipe.name, backbone or network.name]
@@ -87,7 +91,6 @@ def make_draft(
         draft_classification(draft, epochs, backbone)
         return draft
     if task == 'detection':
-        check_objects(data)
         base = 'mask-rcnn' if has_masks(data) else 'retinanet'
         draft = Draft(config, data, RECIPES[base], network)
         draft_detection(draft, epochs)
@@ -97,7 +100,6 @@ def make_draft(
         draft_segmentation(draft, epochs)
         return draft
     if task == 'pose':
-        check_objects(data)
         draft = Draft(config, data, RECIPES['td-hm'], network)
         draft_pose(draft, epochs)
         return draft
@@ -110,34 +112,34 @@ def check_free(config: Path, force: bool) -> None:
     if there and not force:
         raise InputError(f'{there[0]} is there; --force replaces it, --out FILE.py writes another')
     if config.is_dir() or config.with_suffix('').is_file():
-        raise InputError(f'{config} and {config.with_suffix("")}: one is no file, one no folder')
+        raise InputError(f'{config} must be a file and {config.with_suffix("")} a folder')
 
 
 def write_draft(draft: Draft, text: str) -> None:
     """Writes the files of a draft, the config last, after all of them have been made elsewhere."""
     try:
         draft.config.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f'.{draft.folder.name}.', dir=draft.config.parent))
+        place = Path(tempfile.mkdtemp(prefix=f'.{draft.folder.name}.', dir=draft.config.parent))
     except OSError as error:
         raise InputError(f'cannot write {draft.config}: {error.strerror}') from error
     try:
+        made = place / draft.folder.name
         for name, content in draft.files.items():
             path = made / name
+            path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, str):
-                write_text(path, content)
+                path.write_text(content, encoding='utf-8')
             else:
-                path.parent.mkdir(parents=True, exist_ok=True)
                 content(path)
-        for path in sorted(made.rglob('*')):
-            if path.is_file():
-                target = draft.folder / path.relative_to(made)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
+        if draft.folder.exists():  # with --force; other files in it stay
+            shutil.copytree(made, draft.folder, dirs_exist_ok=True)
+        else:
+            made.rename(draft.folder)
         write_text(draft.config, text)
     except OSError as error:
-        raise InputError(f'cannot write {draft.config}: {error.strerror}') from error
+        raise InputError(f'cannot write {draft.config}: {error.strerror or error}') from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def summary(data: OwnData) -> str:

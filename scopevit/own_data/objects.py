@@ -80,6 +80,13 @@ def rounded(box: Iterable[float]) -> list[float]:
     return [round(value, 1) for value in box]
 
 
+def check_validated(data: OwnData) -> None:
+    """Raises an InputError unless there is an object to train on and one to validate on."""
+    for split, verb in (('train', 'train'), ('val', 'validate')):
+        if not any(data.counts(split)):
+            raise InputError(f'{data.root}: no image to {verb} on has an annotated object')
+
+
 def has_masks(data: OwnData) -> bool:
     """Returns whether every object that counts has a mask; some that have none are noted."""
     objects = [o for image in data.images for o in image.objects if not o.get('iscrowd')]

@@ -81,7 +81,7 @@ def make_schedule(
         memory: In GiB; by default that of the first GPU, or of the machine where there is none.
 
     Raises:
-        InputError: If there are too few samples for a batch.
+        InputError: If there are too few samples for a batch, or too few epochs for two steps.
     """
     least = 2 if recipe.drop_last else 1
     if samples < least:
@@ -98,6 +98,8 @@ def make_schedule(
     steps = whole + bool(rest and not recipe.drop_last)
     epochs = epochs or max(recipe.epochs, math.ceil(MIN_STEPS / steps))
     total = steps * epochs
+    if total < 2:
+        raise InputError(f'--epochs {epochs}: that is one step; it takes two or more')
     return Schedule(
         samples,
         batch_size,

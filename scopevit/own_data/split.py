@@ -75,7 +75,7 @@ def draw_validation(data: OwnData) -> None:
             image.split = 'val'
         drawn += count
     if not drawn:
-        draw.choice(images).split = 'val'
+        draw.choice([image for image in images if image.labels()] or images).split = 'val'
     data.notes.append(
         f'{len(data.part("val"))} of {len(images)} images drawn for validation (seed {SEED})'
     )

@@ -52,6 +52,7 @@ def trains(tool: Callable[..., tuple[int, str]], tmp_path: Path) -> Callable[...
             code, err = tool(name, config, *more, *arguments)
             assert code == 0, err
         assert (work_dir / 'metrics.json').is_file()
+        assert tool('analysis_tools/print_config', config) == (0, '')
 
     return run
 

@@ -48,7 +48,7 @@ def categories(path: str | Path) -> list[int]:
     return [a['category_id'] for a in read(path)['annotations']]
 
 
-def test_boxes(write_coco, write, trains):
+def test_boxes(write_coco, write):
     config, said = write('detection', write_coco(coco()))
     cfg = load_config(config)
     assert cfg.model.type == 'RetinaNet'
@@ -62,6 +62,11 @@ def test_boxes(write_coco, write, trains):
     assert '1 of 3 images drawn for validation (seed 0)' in said
     # Objects are 18 wide, so the images are enlarged by 1.8: 114 x 86 pixels, in steps of 32.
     assert cfg.test_pipeline[1].scale == (128, 96)
+
+
+@pytest.mark.slow
+def test_trains(write_coco, write, trains):
+    config, _ = write('detection', write_coco(coco()))
     trains(config, *SMALL_HEADS)
 
 
@@ -116,6 +121,12 @@ def spoil(**changes: object) -> dict:
         (spoil(bbox=[1, 2, 'x', 3]), 'bbox must be 4 numbers'),
         (spoil(bbox=[1000, 12, 20, 20]), 'lies outside the image of 64x48 pixels'),
         (spoil(segmentation=[[1, 2, 3, 4]]), 'a polygon takes x, y of three points or more'),
+        (
+            spoil(segmentation=dict(counts=[9], size=[64, 48])),
+            'takes counts and size [48, 64], not [64, 48]',
+        ),
+        (spoil(segmentation=dict(counts=[9], size=[48, 64])), 'do not add up to its image'),
+        (coco(annotations=coco()['annotations'][:1]), 'no image to train on has an annotated'),
         (coco(annotations=[]), 'no image has an annotated object'),
         (coco(images=[]), 'image_id 0 is none of the images'),
     ],
@@ -148,3 +159,32 @@ def test_images_that_differ(write_coco, refuses):
     assert 'cannot read' in refuses('detection', folder)
     (folder / 'boxes.json').unlink()
     assert 'has no annotations that detection takes' in refuses('detection', folder)
+
+
+def test_in_the_folder_of_the_data(write_coco, write, monkeypatch):
+    folder = write_coco(coco())
+    monkeypatch.chdir(folder)
+    for force in (False, True):  # what was written the first time is no data the second
+        config, said = write('detection', Path('.'), out=None, force=force)
+        assert config == folder / 'detection_data.py'
+        assert 'COCO (boxes.json); 2 classes, 2 images' in said
+    assert not list(folder.glob('.*'))
+
+
+def test_many_classes_have_a_file_of_their_own(write_coco, write):
+    names = [dict(id=i, name=f"class '{i}'") for i in range(30)]
+    config, _ = write('detection', write_coco(coco(categories=names)))
+    assert len(config.read_text().splitlines()) < 65
+    cfg = load_config(config)
+    assert cfg.train_dataloader.dataset.metainfo.classes[29] == "class '29'"
+    assert len(cfg.palette) == cfg.model.bbox_head.num_classes == 30
+
+
+def test_writing_fails(write_coco, refuses, monkeypatch):
+    folder = write_coco(coco())
+
+    def fail(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(Path, 'rename', fail)
+    assert 'cannot write' in refuses('detection', folder)

@@ -34,6 +34,7 @@ def test_splits_by_class_and_trains(clothes, write, trains):
     trains(config)
 
 
+@pytest.mark.slow
 def test_same_split_again(clothes, write):
     config, _ = write('classification', clothes)
     first = lines(config.parent / 'own' / 'val.txt')

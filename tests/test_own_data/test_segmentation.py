@@ -58,6 +58,7 @@ def test_maps_stay_where_they_are(write_maps, write):
     assert np.unique(first_map(config)).tolist() == [0, 1, 2, 255]
 
 
+@pytest.mark.slow
 def test_black_and_white(write_maps, write):
     config, said = write('segmentation', write_maps(0, 255))
     assert 'white is written as label 1' in said
@@ -65,6 +66,7 @@ def test_black_and_white(write_maps, write):
     assert np.bincount(first_map(config).ravel()).tolist() == [600, 600]
 
 
+@pytest.mark.slow
 def test_maps_in_folders_of_splits(write_maps, write):
     write_maps(0, 1, image='val/images/{}.jpg', map_='val/masks/{}_mask.png')
     folder = write_maps(0, 1, image='train/images/{}.png', map_='train/masks/{}_mask.png')
