@@ -11,6 +11,7 @@ from scopevit.models.sizes import ARCHS
 
 STRIDES = [4, 8, 16, 32]  # of the maps that the necks take
 TIMM = 'timm:'
+FETCH = 'pretrained=True fetches the weights that timm knows.'
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class Backbone:
         settings: For `model.backbone`.
         channels: Of its maps at `STRIDES`.
         memory: What a step takes against ScopeViT-tiny.
+        comment: For the config.
     """
 
     name: str
     settings: dict[str, Any]
     channels: list[int]
     memory: float = 1.0
+    comment: str = ''
 
 
 def scopevit_backbone(size: str) -> Backbone:
@@ -101,4 +104,4 @@ def timm_backbone(backbone: str, last_only: bool) -> Backbone:
         out_indices=tuple(indices),
         pretrained=False,
     )
-    return Backbone(name, settings, [channels[i] for i in indices])
+    return Backbone(name, settings, [channels[i] for i in indices], comment=FETCH)

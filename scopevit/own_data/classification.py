@@ -1,6 +1,6 @@
 """The config of a classifier for own data."""
 
-from scopevit.own_data.backbones import timm_name
+from scopevit.own_data.backbones import FETCH, timm_name
 from scopevit.own_data.draft import Draft, median, multiple
 from scopevit.own_data.samples import OwnImage
 from scopevit.own_data.schedule import make_schedule
@@ -30,7 +30,7 @@ def draft_classification(draft: Draft, epochs: int | None, backbone: str | None)
             pretrained=False,
             loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
         )
-        draft.add('model', network, 'pretrained=True fetches the weights that timm knows.')
+        draft.add('model', network, FETCH)
     draft.add_steps(
         f'# The short sides of the images have {short} pixels (median); 64 to {LARGEST} are used.',
         [

@@ -78,10 +78,10 @@ def add_model(draft: Draft, side: float) -> None:
     neck = dict(in_channels=backbone.channels)
     # 32 pixels where the objects are as large, else 16 or 8.
     halvings = min(2, max(0, math.ceil(math.log2(ANCHOR / side) - 0.25)))
-    comment = ''
+    comment = backbone.comment
     if halvings:
-        comment = (
-            f'Anchors from {ANCHOR >> halvings} pixels on instead of {ANCHOR}: half of the objects '
+        comment += (
+            f' Anchors from {ANCHOR >> halvings} pixels on, not from {ANCHOR}: half of the objects '
             f'are less than {math.ceil(side)} wide as the network sees them.'
         )
     model: dict[str, object] = dict(backbone=backbone.settings, neck=neck)

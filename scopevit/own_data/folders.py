@@ -4,6 +4,7 @@ from pathlib import Path
 
 from scopevit.errors import InputError
 from scopevit.own_data.files import find_images, read_sizes
+from scopevit.own_data.label_maps import IMAGE_FOLDERS, MAP_FOLDERS
 from scopevit.own_data.samples import OwnData
 from scopevit.own_data.split import folder_split
 
@@ -38,6 +39,11 @@ def read_folders(root: Path) -> OwnData:
     classes = sorted(set(names))
     if len(classes) < 2:
         raise InputError(f'{root} has one class, {classes[0]}; classification takes two or more')
+    if {name.lower() for name in classes} <= {*IMAGE_FOLDERS, *MAP_FOLDERS}:
+        raise InputError(
+            f'{root} has the folders {", ".join(classes)}, which are no classes; are they data of '
+            'segmentation, detection or pose?'
+        )
     images = read_sizes(root, [file.as_posix() for file in files])
     for image, file, name in zip(images, files, names):
         image.label = classes.index(name)

@@ -59,6 +59,7 @@ def new_config(
     default = f'{task}_{re.sub(r"[^0-9A-Za-z_-]+", "-", name) or "data"}.py'
     config = check_config_path(Path(out) if out else Path(default))
     check_free(config, force)
+    check_apart(config.with_suffix(''), source.absolute())
     network = scopevit_backbone(size)
     if backbone and task != 'classification':
         network = timm_backbone(backbone, last_only=task == 'pose')
@@ -115,6 +116,13 @@ def check_free(config: Path, force: bool) -> None:
         raise InputError(f'{config} must be a file and {config.with_suffix("")} a folder')
 
 
+def check_apart(folder: Path, source: Path) -> None:
+    """Checks that nothing is written into the data."""
+    source = source if source.is_dir() else source.parent
+    if folder == source or folder in source.parents:
+        raise InputError(f'{folder} is where the data are; --out FILE.py takes another name')
+
+
 def write_draft(draft: Draft, text: str) -> None:
     """Writes the files of a draft, the config last, after all of them have been made elsewhere."""
     try:
@@ -144,11 +152,12 @@ def write_draft(draft: Draft, text: str) -> None:
 
 def summary(data: OwnData) -> str:
     """Returns how many classes and images there are."""
-    count = len(data.classes)
-    kinds = f'{len(data.skeleton.names)} keypoints' if data.skeleton else f'{count} classes'
-    kinds = '1 class' if kinds == '1 classes' else kinds
-    train, val = len(data.part('train')), len(data.part('val'))
-    return f'{kinds}, {train} images to train on, {val} to validate on'
+    count, train, val = len(data.classes), len(data.part('train')), len(data.part('val'))
+    kinds = '1 class' if count == 1 else f'{count} classes'
+    if data.skeleton:
+        kinds = f'{len(data.skeleton.names)} keypoints'
+    images = '1 image' if train == 1 else f'{train} images'
+    return f'{kinds}, {images} to train on, {val} to validate on'
 
 
 def report(draft: Draft, say: Callable[[str], object]) -> None:

@@ -68,7 +68,7 @@ def add_model(draft: Draft, size: tuple[int, int], shape: str, flips: bool) -> N
     model: dict[str, object] = dict(backbone=draft.backbone.settings, head=head)
     if not flips:
         model['test_cfg'] = dict(flip_test=False)
-    draft.add('model', model)
+    draft.add('model', model, draft.backbone.comment)
     changes: list[tuple[str, str, str, object]] = [
         ('train_pipeline', 'TopdownAffine', 'input_size', size),
         ('val_pipeline', 'TopdownAffine', 'input_size', size),

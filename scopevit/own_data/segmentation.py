@@ -31,6 +31,7 @@ def draft_segmentation(draft: Draft, epochs: int | None) -> None:
             neck=dict(in_channels=draft.backbone.channels),
             decode_head=dict(num_classes=len(data.classes)),
         ),
+        draft.backbone.comment,
     )
     scale = (WIDEST * size, size)
     draft.add_steps(

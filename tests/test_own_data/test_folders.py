@@ -91,6 +91,12 @@ def test_bad_folders(tmp_path, clothes, refuses, write):
     line = refuses('classification', clothes, backbone='timm:resnet5')
     assert 'did you mean' in line and 'resnet50' in line
     assert 'FILE.py, not own.txt' in refuses('classification', clothes, out=tmp_path / 'own.txt')
+    line = refuses('classification', clothes, out=tmp_path / 'clothes.py', force=True)
+    assert 'clothes is where the data are' in line
+    make_image(tmp_path / 'maps' / 'images' / '0.png')
+    make_image(tmp_path / 'maps' / 'masks' / '0.png')
+    line = refuses('classification', tmp_path / 'maps')
+    assert 'has the folders images, masks, which are no classes' in line
     config, _ = write('classification', clothes)
     assert f'{config} is there; --force' in refuses('classification', clothes)
 
