@@ -11,6 +11,7 @@ from scopevit.errors import InputError
 # A training from new weights on few images takes some hundred steps before it shows anything; those
 # of configs/demo, which do, take 220 to 370.
 MIN_STEPS = 600
+LEAST_STEPS = 4  # two of warm-up, two after it
 MEMORY_SHARE = 0.5  # the rest is for what the predictions leave out
 
 
@@ -81,7 +82,7 @@ def make_schedule(
         memory: In GiB; by default that of the first GPU, or of the machine where there is none.
 
     Raises:
-        InputError: If there are too few samples for a batch, or too few epochs for two steps.
+        InputError: If there are too few samples for a batch, or too few epochs.
     """
     least = 2 if recipe.drop_last else 1
     if samples < least:
@@ -98,14 +99,16 @@ def make_schedule(
     steps = whole + bool(rest and not recipe.drop_last)
     epochs = epochs or max(recipe.epochs, math.ceil(MIN_STEPS / steps))
     total = steps * epochs
-    if total < 2:
-        raise InputError(f'--epochs {epochs}: that is one step; it takes two or more')
+    if total < LEAST_STEPS:
+        raise InputError(
+            f'--epochs {epochs}: that is {total} steps; it takes {LEAST_STEPS} or more'
+        )
     return Schedule(
         samples,
         batch_size,
         steps,
         epochs,
-        warmup=min(500, max(1, total // 15)),
+        warmup=min(500, max(2, total // 15)),  # by one step, LinearLR never ends
         log_interval=min(50, max(1, steps // 4)),
         val_interval=max(1, epochs // 15),
         # Adam's noise falls with the root of the batch.

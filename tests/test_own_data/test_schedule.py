@@ -1,6 +1,8 @@
 """Numbers of a training on own data."""
 
 import pytest
+import torch
+from mmengine.optim.scheduler import CosineAnnealingLR, LinearLR
 
 from scopevit.compat.external_configs import CONFIGS
 from scopevit.engine.config import read_config
@@ -34,7 +36,7 @@ def test_schedules(base, samples, pixels, memory, batch, steps, epochs, rate):
     plan = make_schedule(RECIPES[base], samples, pixels, memory=memory)
     assert (plan.batch_size, plan.steps, plan.epochs) == (batch, steps, epochs)
     assert plan.learning_rate == pytest.approx(rate)
-    assert 0 < plan.warmup <= min(500, steps * epochs // 15)
+    assert plan.warmup == min(500, steps * epochs // 15)
     assert 1 <= plan.log_interval <= max(1, steps // 4)
 
 
@@ -45,3 +47,26 @@ def test_epochs_as_asked():
 def test_too_few():
     with pytest.raises(InputError, match='1 samples to train on; it takes 2 or more'):
         make_schedule(RECIPES['td-hm'], 1, 256 * 192, memory=8)
+
+
+@pytest.mark.parametrize(('samples', 'epochs'), [(8, 1), (30, 2), (4000, 30)])
+def test_warmup_reaches_the_rate(samples, epochs):
+    plan = make_schedule(RECIPES['retinanet'], samples, 64**2, epochs=epochs, memory=8)
+    total = plan.steps * epochs
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedulers = [
+        LinearLR(optimizer, start_factor=0.01, by_epoch=False, end=plan.warmup),
+        CosineAnnealingLR(optimizer, by_epoch=False, begin=plan.warmup, end=total),
+    ]
+    rates = []
+    for _ in range(total):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert max(rates) == pytest.approx(1.0)
+
+
+def test_too_short():
+    with pytest.raises(InputError, match='--epochs 1: that is 1 steps; it takes 4 or more'):
+        make_schedule(RECIPES['td-hm'], 3, 256 * 192, epochs=1, memory=8)
