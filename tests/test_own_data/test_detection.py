@@ -70,6 +70,7 @@ def test_trains(write_coco, write, trains):
     trains(config, *SMALL_HEADS)
 
 
+@pytest.mark.slow
 def test_masks(tmp_path, write):
     copy_coco(
         DEMO / 'annotations' / 'instances_train.json',
@@ -161,6 +162,7 @@ def test_images_that_differ(write_coco, refuses):
     assert 'has no annotations that detection takes' in refuses('detection', folder)
 
 
+@pytest.mark.slow
 def test_in_the_folder_of_the_data(write_coco, write, monkeypatch):
     folder = write_coco(coco())
     monkeypatch.chdir(folder)

@@ -46,6 +46,7 @@ def test_boxes(write_shapes, write):
     assert load_config(config).model.type == 'RetinaNet'
 
 
+@pytest.mark.slow
 def test_masks_of_a_circle(write_shapes, write):
     circle = dict(label='coin', shape_type='circle', points=[[50, 25], [60, 25]])
     config, _ = write('detection', write_shapes(circle))
