@@ -1,0 +1,1 @@
+"""Configs for own data: what `scopevit new` reads, decides and writes."""

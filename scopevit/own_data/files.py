@@ -1,0 +1,118 @@
+"""Files below the folder of own data."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
+
+from scopevit.errors import InputError
+from scopevit.own_data.samples import OwnImage
+from scopevit.own_data.split import folder_split
+
+SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+ORIENTATION = 0x0112  # tag of EXIF; from 5 on, width and height change places
+NO_DATA = ('__MACOSX', 'work_dirs')
+T = TypeVar('T')
+
+
+def find_files(root: Path, suffixes: Iterable[str] = SUFFIXES) -> list[str]:
+    """Returns the paths below a folder of all files with some suffixes, sorted, with `/`.
+
+    Hidden files and folders, those a Mac adds to archives, results of trainings, and what was
+    converted before (a folder named after a config beside it) are left out.
+    """
+    found, suffixes = [], tuple(suffixes)
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith('.') and name not in NO_DATA and f'{name}.py' not in names
+        )
+        below = Path(folder).relative_to(root)
+        found += [
+            (below / name).as_posix()
+            for name in names
+            if name.lower().endswith(suffixes) and not name.startswith('.')
+        ]
+    return sorted(found)
+
+
+def find_images(root: Path) -> list[str]:
+    """Returns the images below a folder, see `find_files`.
+
+    Raises:
+        InputError: If there is none.
+    """
+    found = find_files(root)
+    if not found:
+        raise InputError(f'no images in {root}; they end in {", ".join(SUFFIXES)}')
+    return found
+
+
+def images_by_name(root: Path) -> dict[str, list[str]]:
+    """Returns the images below a folder by their names without folders."""
+    found = defaultdict(list)
+    for file in find_images(root):
+        found[file.rsplit('/', 1)[-1]].append(file)
+    return found
+
+
+def image_at(root: Path, by_name: dict[str, list[str]], name: str, hints: Iterable[str]) -> str:
+    """Returns the image that annotations call by some name.
+
+    Args:
+        root: Folder of the data, for messages.
+        by_name: What `images_by_name` returned.
+        name: As annotated, perhaps with folders that are not there.
+        hints: Folders or splits that decide between images of one name, the first first.
+
+    Raises:
+        InputError: If there is none, or there are several.
+    """
+    name = name.replace('\\', '/').removeprefix('./')
+    found = by_name.get(name.rsplit('/', 1)[-1], [])
+    found = [path for path in found if f'/{path}'.endswith(f'/{name}')] or found
+    for hint in hints:
+        if len(found) > 1:
+            folders = {path: path.split('/')[:-1] for path in found}
+            near = [p for p in found if hint in (*folders[p], *map(folder_split, folders[p]))]
+            found = near or found
+    if not found:
+        raise InputError(f'image {name} is not in {root}')
+    if len(found) > 1:
+        raise InputError(f'image {name} is there {len(found)} times: {", ".join(found[:3])}')
+    return found[0]
+
+
+def read_sizes(root: Path, files: list[str]) -> list[OwnImage]:
+    """Returns images with their sizes, from the files' headers."""
+    return [OwnImage(file, read_size(root / file)) for file in progress(files, 'images')]
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Returns width and height of an image, turned as its EXIF says: so the libraries load it.
+
+    Raises:
+        InputError: If it is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+    except FileNotFoundError as error:
+        raise InputError(f'image not found: {path}') from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f'cannot read {path}: {error}') from error
+    return (height, width) if turned else (width, height)
+
+
+def progress(items: list[T], what: str) -> Iterator[T]:
+    """Yields items; a bar with the time left shows how many, where there are many."""
+    if len(items) < 1000:
+        return iter(items)
+    from rich.progress import track  # of mmengine
+
+    return iter(track(items, f'{what}:', transient=True))
