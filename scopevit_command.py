@@ -14,9 +14,11 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent / 'scopevit'
 # Each has the first line of its docstring as help, `EXAMPLE`, `add_arguments` and `run`.
 COMMANDS = {
-    'info': 'scopevit.commands.info',
+    'new': 'scopevit.commands.new',
     'train': 'scopevit.commands.train',
     'test': 'scopevit.commands.test',
+    'predict': 'scopevit.commands.predict',
+    'info': 'scopevit.commands.info',
 }
 
 
