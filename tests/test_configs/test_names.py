@@ -5,6 +5,7 @@ import copy
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -241,11 +242,11 @@ def test_docstring_says_what_how_and_how_well(recipe, load_main, monkeypatch):
     assert re.search(r'not (trained|measured) yet|Measured: .*\d', text, re.IGNORECASE)
     (command,) = (shlex.split(line) for line in text.splitlines() if line.startswith('    python'))
     assert command[:2] == ['python', 'tools/train.py']
-    main, train = load_main('train'), Mock()
-    monkeypatch.setitem(main.__globals__, 'train', train)
-    main(command[2:])
+    train = Mock()
+    monkeypatch.setattr('scopevit.commands.train.train', train)
+    load_main('train')(command[2:])
     (config,), options = train.call_args
-    assert config == f'configs/{recipe}'
+    assert Path(config) == Path('configs', recipe)
     merge_options(load(recipe).copy(), options['cfg_options'] or {})
     if method(recipe) == 'in1k':
         assert options['pretrained'] is None

@@ -206,7 +206,12 @@ def clone(tmp_path: Path) -> Path:
     (folder / 'requirements').mkdir()
     for name in ('tools/gpu/run.sh', 'tools/install.sh'):
         shutil.copy(ROOT / name, folder / name)
-    for role, text in (('runtime', 'tiny>=1\n'), ('nodeps', ''), ('tasks', '# none\n')):
+    for role, text in (
+        ('runtime', 'tiny>=1\n'),
+        ('nodeps', ''),
+        ('tasks', '# none\n'),
+        ('tests', ''),
+    ):
         (folder / 'requirements' / f'{role}.txt').write_text(text)
     (folder / 'tools' / 'gpu' / 'check.py').write_text(CHECK)
     return folder
