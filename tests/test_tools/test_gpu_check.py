@@ -288,7 +288,7 @@ def test_some_steps_as_a_user_runs_them(process, tmp_path):
 
 @pytest.mark.slow
 def test_the_steps_that_measure(process, tmp_path):
-    names = ['parity', 'gradients', 'shapes', 'convolutions', 'steps', 'table']
+    names = ['parity', 'gradients', 'shapes', 'steps', 'convolutions', 'table']
     done = process('tools/gpu/check.py', '--device', 'cpu', '--out', tmp_path, '--steps', *names)
     assert done.returncode == 0, done.stderr
     steps = json.loads((tmp_path / 'gpu.json').read_text())['steps']
