@@ -15,17 +15,12 @@ from torch import Tensor, nn
 
 from scopevit.engine.config import load_config
 from scopevit.engine.explain import input_errors
-from scopevit.engine.libraries import find_library
+from scopevit.engine.libraries import LIBRARIES, find_library
 from scopevit.engine.model import build_model
 from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError, error_text
 
-TASKS = {
-    'mmpretrain': 'classification',
-    'mmdet': 'detection',
-    'mmseg': 'segmentation',
-    'mmpose': 'pose',
-}
+TASKS = {name: library.task for name, library in LIBRARIES.items()}
 # Settings of a model that change neither what it computes when it is tested nor how long it takes.
 TRAINING_KEYS = {'train_cfg', 'init_cfg', 'pretrained', 'drop_path_rate', 'drop_rate', 'with_cp'}
 # Sides in pixels of the boxes that stand for the proposals of a two-stage detector.

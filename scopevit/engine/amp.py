@@ -1,7 +1,8 @@
 """Mixed precision where mmengine's AmpOptimWrapper, which needs a GPU, is not to be had."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -10,6 +11,23 @@ from torch import Tensor, nn
 
 from scopevit.engine.model import unwrap_model
 from scopevit.errors import InputError
+
+
+def in_half(forward: Callable[..., Any], device: str, dtype: torch.dtype) -> Callable[..., Any]:
+    """Returns a forward pass that computes in half precision and gives maps in float32.
+
+    Args:
+        forward: Of a backbone, which gives a map or a tuple of maps.
+        device: Type of the device.
+        dtype: Type of autocast.
+    """
+
+    def half_forward(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device, dtype=dtype):
+            outs = forward(*args, **kwargs)
+        return outs.float() if isinstance(outs, Tensor) else tuple(out.float() for out in outs)
+
+    return half_forward
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -25,14 +43,7 @@ class CPUAmpOptimWrapper(OptimWrapper):
         backbone = getattr(unwrap_model(model), 'backbone', None)
         if backbone is None:
             raise InputError(f'--amp on the CPU: {type(model).__name__} has no backbone')
-        forward = backbone.forward
-
-        def forward_in_bfloat16(x: Tensor) -> tuple[Tensor, ...]:
-            with torch.autocast('cpu', dtype=torch.bfloat16):
-                outs = forward(x)
-            return tuple(out.float() for out in outs)
-
-        backbone.forward = forward_in_bfloat16
+        backbone.forward = in_half(backbone.forward, 'cpu', torch.bfloat16)
         try:
             with super().optim_context(model):
                 yield

@@ -13,6 +13,7 @@ class Library:
 
     Attributes:
         name: Import name and `default_scope`.
+        task: What it is for.
         visualizer: What draws predictions.
         visualization: Hook that draws predictions, switched on for every image.
         tta_model: Model that averages over test time augmentations, where a config names none; None
@@ -24,6 +25,7 @@ class Library:
     """
 
     name: str
+    task: str
     visualizer: str
     visualization: dict[str, Any]
     tta_model: dict[str, Any] | None = None
@@ -39,6 +41,7 @@ FROM_INSTALL_SH = ('PIL', 'chumpy', 'cv2', 'mmcv', 'mmengine', 'xtcocotools', 'y
 LIBRARIES = {
     'mmpretrain': Library(
         'mmpretrain',
+        task='classification',
         visualizer='UniversalVisualizer',
         visualization=dict(type='VisualizationHook', enable=True, interval=1),
         tta_model=dict(type='AverageClsScoreTTA'),
@@ -48,6 +51,7 @@ LIBRARIES = {
     ),
     'mmdet': Library(
         'mmdet',
+        task='detection',
         visualizer='DetLocalVisualizer',
         visualization=dict(type='DetVisualizationHook', draw=True),
         tta_model=dict(
@@ -59,6 +63,7 @@ LIBRARIES = {
     ),
     'mmseg': Library(
         'mmseg',
+        task='segmentation',
         visualizer='SegLocalVisualizer',
         visualization=dict(type='SegVisualizationHook', draw=True, interval=1),
         tta_model=dict(type='SegTTAModel'),
@@ -67,6 +72,7 @@ LIBRARIES = {
     ),
     'mmpose': Library(
         'mmpose',
+        task='pose',
         visualizer='PoseLocalVisualizer',
         visualization=dict(type='PoseVisualizationHook', enable=True, interval=1),
         package='--no-deps mmpose==1.3.2',

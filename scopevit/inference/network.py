@@ -11,8 +11,9 @@ from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
-from torch import Tensor, nn
+from torch import nn
 
+from scopevit.engine.amp import in_half
 from scopevit.engine.checks.weights import check_model_weights
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import Library
@@ -85,15 +86,9 @@ def halve_backbone(model: Any, device: str) -> None:
         InputError: If the model has no backbone.
     """
     backbone = find_backbone(model, '--half')
-    forward, kind = backbone.forward, torch.device(device).type
+    kind = torch.device(device).type
     dtype = torch.bfloat16 if kind == 'cpu' else torch.float16
-
-    def forward_in_half(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(kind, dtype=dtype):
-            outs = forward(*args, **kwargs)
-        return outs.float() if isinstance(outs, Tensor) else tuple(out.float() for out in outs)
-
-    backbone.forward = forward_in_half
+    backbone.forward = in_half(backbone.forward, kind, dtype)
 
 
 def compile_backbone(model: Any) -> None:

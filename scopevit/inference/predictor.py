@@ -91,7 +91,7 @@ class Predictor:
         content = read_weights(checkpoint)
         self._recipe = recipe = find_recipe(content, path, config)
         self.device = network.find_device(device)
-        self.task = TASKS[recipe.library.name]
+        self.task = recipe.library.task
         self.labels = read_labels(recipe.metainfo)
         self.batch_size = batch_size or recipe.batch_size
         if self.batch_size < 1:
@@ -270,14 +270,6 @@ class Predictor:
             image.outputs, source=item.source, name=item.name, size=size, frame=item.frame,
             image=image.pixels, group=item.group,
         )  # fmt: skip
-
-
-TASKS = {
-    'mmpretrain': 'classification',
-    'mmdet': 'detection',
-    'mmseg': 'segmentation',
-    'mmpose': 'pose',
-}
 
 
 def leave_out_damaged(

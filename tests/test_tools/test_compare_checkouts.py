@@ -58,7 +58,6 @@ def test_a_package_that_prints(other, process):
 def test_a_process_that_ended(process):
     program = """if True:
         import subprocess, sys
-        sys.path.insert(0, 'tools/benchmark')
         from compare_checkouts import Worker
         from scopevit.cli import run_tool
         worker = Worker.__new__(Worker)
@@ -67,7 +66,8 @@ def test_a_process_that_ended(process):
         worker.process.wait()
         sys.exit(run_tool(lambda _: worker.seconds(1)))
     """
-    done = process('-c', program)
+    paths = [ROOT, ROOT / 'tools' / 'benchmark', os.environ.get('PYTHONPATH', '')]
+    done = process('-c', program, PYTHONPATH=os.pathsep.join(map(str, paths)))
     assert done.returncode == 1
     assert 'error: the process of it ended; its error is above' in done.stderr.splitlines()
 

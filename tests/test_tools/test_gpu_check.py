@@ -146,13 +146,15 @@ def test_what_hangs_is_stopped_with_all_that_it_started(check, tmp_path):
 def test_a_signal_ends_the_step_and_all_that_it_started(check, tmp_path, number):
     program = """if True:
         import sys
-        sys.path.insert(0, sys.argv[1])
         import check
         check.STEPS = (check.Step('hangs', 'HANGS', 'faults.hangs', 300),)
-        check.main(['--device', 'cpu', '--out', sys.argv[2]])
+        check.main(['--device', 'cpu', '--out', sys.argv[1]])
     """
+    paths = os.pathsep.join([str(GPU), os.environ['PYTHONPATH']])
     process = subprocess.Popen(
-        [sys.executable, '-c', program, GPU, tmp_path / 'out'], stderr=subprocess.DEVNULL
+        [sys.executable, '-c', program, tmp_path / 'out'],
+        env={**os.environ, 'PYTHONPATH': paths},
+        stderr=subprocess.DEVNULL,
     )
     pid_file = tmp_path / 'pid'
     deadline = time.monotonic() + 60
