@@ -1,0 +1,1 @@
+"""What `scopevit check` looks at before a training."""
