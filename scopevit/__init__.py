@@ -1,8 +1,11 @@
 """ScopeViT for mmpretrain, mmdet, mmsegmentation and mmpose; importing it registers the model."""
 
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from scopevit import compat
+from scopevit.compat._after_import import after_import
 
 compat.apply()  # before anything below imports a library that needs it
 
@@ -14,6 +17,14 @@ if TYPE_CHECKING:
     from scopevit.inference import Predictor
 
 __all__ = ['Predictor', 'ScopeViT', '__version__', 'get_config', 'get_model', 'list_models']
+
+
+def register_in_timm(timm_models: ModuleType) -> None:
+    """Makes `timm.create_model('scopevit_tiny')` known."""
+    import_module('scopevit.models.timm_model')
+
+
+after_import('timm.models', register_in_timm)
 
 
 def __getattr__(name: str) -> Any:

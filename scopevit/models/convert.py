@@ -1,14 +1,15 @@
-"""From the authors' checkpoints to this project's."""
+"""Between the names that the authors' code, OpenMMLab's libraries and timm give to weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from scopevit.checkpoint import read_checkpoint
 from scopevit.errors import InputError
-from scopevit.files import replacing
+from scopevit.files import replacing, write_bytes
 from scopevit.models.scopevit import ScopeViT
 from scopevit.models.sizes import ARCHS
 from scopevit.state_dict import below_prefix, by_kind, compare, strip_prefix, unwrap_state_dict
@@ -30,6 +31,10 @@ LAYER_NAMES = {
 }
 PATCH_EMBED_NAMES = {'0': 'projection', '1': 'norm'}  # of stages 2 to 4
 
+# Whose names there are: those of mmpretrain's `ImageClassifier` (`backbone.stages.`, `head.fc.`),
+# of `timm.create_model` (`stages.`, `head.fc.`), and of the authors' release.
+NAMINGS = ('mm', 'timm', 'authors')
+
 
 def authors_name(name: str) -> str:
     """Returns the authors' name of a backbone tensor, `norm1.bias` of `stages.0.norm.bias`."""
@@ -50,6 +55,9 @@ def authors_name(name: str) -> str:
     return f'blocks{stage}.{block}.{layer}.{rest}'
 
 
+FIRST_OF_AUTHORS = authors_name('stages.0.patch_embed.0.weight')  # tells their checkpoints
+
+
 def expected_tensors(arch: str, num_classes: int | None) -> dict[str, tuple[str, Tensor]]:
     """Returns name here and stand-in of every tensor of a size, by the authors' name."""
     with torch.device('meta'):
@@ -67,10 +75,10 @@ def expected_tensors(arch: str, num_classes: int | None) -> dict[str, tuple[str,
 def convert_state_dict(
     state_dict: Mapping[str, Tensor], backbone_only: bool = False
 ) -> tuple[dict[str, Tensor], str]:
-    """Renames the authors' tensors and proves that they are one of the three sizes.
+    """Renames tensors to mmpretrain's names and proves that they are one of the three sizes.
 
     Args:
-        state_dict: Weights by the authors' names, with or without a leading `backbone.`.
+        state_dict: Weights by the names of any of `NAMINGS`, with or without a leading `backbone.`.
         backbone_only: Whether to drop the classifier.
 
     Returns:
@@ -80,7 +88,7 @@ def convert_state_dict(
     Raises:
         InputError: If a tensor fits nowhere or lacks; the message lists the authors' names.
     """
-    given = strip_prefix(state_dict, 'backbone.')
+    given = by_authors_names(strip_prefix(state_dict, 'backbone.'))
     num_classes = None
     if backbone_only:
         given = {k: v for k, v in given.items() if k not in ('head.weight', 'head.bias')}
@@ -101,6 +109,31 @@ def convert_state_dict(
     raise InputError(f"not one of the authors' sizes (nearest: {arch}); {report}")
 
 
+def by_authors_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns weights by the authors' names; what they or we do not know keeps its own."""
+    theirs = {
+        ours.removeprefix('backbone.'): name
+        for arch in ARCHS
+        for name, (ours, _) in expected_tensors(arch, num_classes=1).items()
+    }
+    return {theirs.get(name, name): value for name, value in state_dict.items()}
+
+
+def timm_weights(checkpoint: object, path: str | Path) -> dict[str, Tensor]:
+    """Returns the weights of a classifier by timm's names, whoever named them.
+
+    Raises:
+        InputError: As `backbone_weights`.
+    """
+    weights = strip_prefix(unwrap_state_dict(checkpoint, path), 'backbone.')
+    if FIRST_OF_AUTHORS not in weights:
+        return weights
+    try:
+        return strip_prefix(convert_state_dict(weights)[0], 'backbone.')
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
+
+
 def backbone_weights(checkpoint: object, path: str | Path) -> dict[str, Tensor]:
     """Returns the weights of a backbone by their names here, whoever named them.
 
@@ -113,7 +146,7 @@ def backbone_weights(checkpoint: object, path: str | Path) -> dict[str, Tensor]:
     """
     weights = unwrap_state_dict(checkpoint, path)
     weights = below_prefix(weights, 'backbone.') or weights
-    if authors_name('stages.0.patch_embed.0.weight') not in weights:
+    if FIRST_OF_AUTHORS not in weights:
         return weights
     try:
         return below_prefix(convert_state_dict(weights, backbone_only=True)[0], 'backbone.')
@@ -122,17 +155,22 @@ def backbone_weights(checkpoint: object, path: str | Path) -> dict[str, Tensor]:
 
 
 def convert_checkpoint(
-    src: str | Path, dst: str | Path, backbone_only: bool = False, ema: bool = False
+    src: str | Path,
+    dst: str | Path,
+    backbone_only: bool = False,
+    ema: bool = False,
+    to: str = 'mm',
 ) -> str:
-    """Converts a checkpoint file of the authors' release; writes `dst` whole or not at all.
+    """Converts a checkpoint of a classifier or a backbone; writes `dst` whole or not at all.
 
     Args:
-        src: Their file: weights bare, or under `state_dict`, `state_dict_ema` or `model`, perhaps
-            with a `module.` or `backbone.` prefix.
-        dst: File to write, for `init_cfg=dict(type='Pretrained', checkpoint=dst,
-            prefix='backbone.')`.
+        src: Weights by the names of any of `NAMINGS`: bare, or under `state_dict`,
+            `state_dict_ema` or `model`, perhaps with a `module.` or `backbone.` prefix.
+        dst: File to write; with the suffix `.safetensors` weights alone. Those of 'mm' are for
+            `init_cfg=dict(type='Pretrained', checkpoint=dst, prefix='backbone.')`.
         backbone_only: Whether to drop the classifier.
         ema: Whether to take the moving average of the weights where `src` has both.
+        to: Names to give, one of `NAMINGS`.
 
     Returns:
         The size found: 'xtiny', 'tiny' or 'small'.
@@ -145,6 +183,13 @@ def convert_checkpoint(
         converted, arch = convert_state_dict(state_dict, backbone_only)
     except InputError as error:
         raise InputError(f'{src}: {error}') from error
+    if to != 'mm':
+        converted = strip_prefix(converted, 'backbone.')
+    if to == 'authors':
+        converted = by_authors_names(converted)
+    if Path(dst).suffix == '.safetensors':
+        write_bytes(dst, safetensors.torch.save(converted, metadata={'format': 'pt'}))
+        return arch
     try:
         with replacing(dst) as part:
             torch.save({'state_dict': converted, 'meta': {'arch': arch}}, part)

@@ -11,10 +11,11 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
 from scopevit import ScopeViT
+from scopevit.checkpoint import read_checkpoint
 from scopevit.errors import InputError
 from scopevit.models.convert import convert_checkpoint
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'model_converters' / 'scopevit_to_mm.py'
+TOOL = Path(__file__).parents[2] / 'tools' / 'model_converters' / 'convert_weights.py'
 
 
 @pytest.fixture(scope='module')
@@ -79,6 +80,29 @@ def test_training_arguments_beside_the_weights(weights, tmp_path):
 def test_other_sizes(arch, tmp_path):
     src = save(tmp_path / 'src.pth', authors_weights(arch))
     assert convert_checkpoint(src, tmp_path / 'dst.pth', backbone_only=True) == arch
+
+
+@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
+def test_there_and_back(ending, weights, tmp_path):
+    src = save(tmp_path / 'authors.pth', weights)
+    for to in ('mm', 'timm', 'authors', 'timm', 'mm', 'authors'):  # every way but to itself
+        dst = tmp_path / f'{to}.{ending}'
+        assert convert_checkpoint(src, dst, to=to) == 'xtiny'
+        src = dst
+        found = read_checkpoint(dst)
+        found = found['state_dict'] if ending == 'pth' else found
+        first = {
+            'mm': 'backbone.stages.0.patch_embed.0.weight',
+            'timm': 'stages.0.patch_embed.0.weight',
+            'authors': 'patch_embed1.projection.0.weight',
+        }
+        assert torch.equal(found[first[to]], weights[first['authors']])
+    # The authors' checkpoints lack counts of batches.
+    counts = {k for k in found if k.endswith('num_batches_tracked')}
+    assert {k: v for k, v in found.items() if k not in counts or k in weights}.keys() == (
+        weights.keys()
+    )
+    assert all(torch.equal(found[k], weights[k]) for k in weights)
 
 
 def without(weights, name):
