@@ -58,10 +58,12 @@ def authors_name(name: str) -> str:
 FIRST_OF_AUTHORS = authors_name('stages.0.patch_embed.0.weight')  # tells their checkpoints
 
 
-def expected_tensors(arch: str, num_classes: int | None) -> dict[str, tuple[str, Tensor]]:
+def expected_tensors(
+    arch: str, num_classes: int | None, in_channels: int = 3
+) -> dict[str, tuple[str, Tensor]]:
     """Returns name here and stand-in of every tensor of a size, by the authors' name."""
     with torch.device('meta'):
-        backbone = ScopeViT(arch)
+        backbone = ScopeViT(arch, in_channels)
         head = None if num_classes is None else nn.Linear(backbone.embed_dims[-1], num_classes)
     tensors = {
         authors_name(name): (f'backbone.{name}', value)
@@ -95,9 +97,11 @@ def convert_state_dict(
     else:
         heads = [given[k] for k in ('head.weight', 'head.bias') if k in given and given[k].ndim]
         num_classes = len(heads[0]) if heads else 1
+    first = given.get(FIRST_OF_AUTHORS)
+    in_channels = first.shape[1] if first is not None and first.ndim == 4 else 0
     problems = {}
     for arch in ARCHS:
-        expected = expected_tensors(arch, num_classes)
+        expected = expected_tensors(arch, num_classes, in_channels or 3)
         problems[arch] = compare({k: value for k, (_, value) in expected.items()}, given)
         if not problems[arch]:
             # `compare` lets counts of batches be missing. Clones, since slices of one storage would

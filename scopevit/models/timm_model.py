@@ -4,8 +4,10 @@ The network is the stages of `ScopeViT` with timm's classifier behind them and w
 ask of a model. Parameters are named `stages.`, as the backbone's, and `head.fc.`.
 """
 
+from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import ClassifierHead, register_notrace_function, register_notrace_module
@@ -13,6 +15,8 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from scopevit.checkpoint import read_checkpoint
+from scopevit.errors import InputError
 from scopevit.models import checks
 from scopevit.models.convert import timm_weights
 from scopevit.models.deploy import fold_batch_norms
@@ -24,9 +28,17 @@ from scopevit.models.scopevit import (
     ScopeViTBlock,
 )
 
-__all__ = ['ScopeViTClassifier', 'scopevit_small', 'scopevit_tiny', 'scopevit_xtiny']
+__all__ = [
+    'ScopeViTClassifier',
+    'from_checkpoint',
+    'scopevit_small',
+    'scopevit_tiny',
+    'scopevit_xtiny',
+]
 
 STRIDES = (4, 8, 16, 32)
+
+FIRST = 'stages.0.patch_embed.0.weight'
 
 # What they do depends on sizes, which torch.fx cannot follow: timm's feature extraction by graphs
 # takes each as one node.
@@ -195,6 +207,35 @@ def prepared(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def from_checkpoint(name: str, path: str | Path, **options: Any) -> nn.Module:
+    """Builds a model of timm with the weights of a checkpoint, whoever named them.
+
+    Args:
+        name: 'scopevit_tiny', for instance.
+        path: File or address, see `read_checkpoint`.
+        options: As of `timm.create_model`; by default as many classes and channels as the weights
+            have. With other numbers, the classifier is new and the first convolution adapted.
+
+    Raises:
+        InputError: If the checkpoint cannot be read, or has no classifier.
+        RuntimeError: If it is of another size.
+    """
+    weights = timm_weights(read_checkpoint(path), path)
+    if not {FIRST, 'head.fc.bias'} <= weights.keys():
+        raise InputError(f'{path} is not of a classifier: no {FIRST} or no head.fc.bias')
+    found = dict(num_classes=len(weights['head.fc.bias']), in_chans=weights[FIRST].shape[1])
+    overlay = dict(
+        state_dict=weights,
+        num_classes=found['num_classes'],
+        input_size=(found['in_chans'], *DEFAULT_CFG['input_size'][1:]),
+    )
+    options = found | options
+    model: nn.Module = timm.create_model(
+        name, pretrained=True, pretrained_cfg_overlay=overlay, **options
+    )
+    return model
+
+
 def create(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     """Builds a size as timm builds its models."""
     return build_model_with_cfg(
@@ -209,7 +250,7 @@ def create(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
 
 
 # As configs/classification tests at 256 x 256. No weights are public, so there is no url.
-DEFAULT_CFG = dict(
+DEFAULT_CFG: dict[str, Any] = dict(
     url='',
     num_classes=1000,
     input_size=(3, 256, 256),
@@ -220,7 +261,7 @@ DEFAULT_CFG = dict(
     fixed_input_size=False,
     mean=IMAGENET_DEFAULT_MEAN,
     std=IMAGENET_DEFAULT_STD,
-    first_conv='stages.0.patch_embed.0',
+    first_conv=FIRST.removesuffix('.weight'),
     classifier='head.fc',
     license='apache-2.0',
 )
