@@ -244,3 +244,9 @@ def test_compiled_is_the_same(trained, monkeypatch):
     )
     assert compiled == ['ScopeViT']
     assert plain[0].scores == pytest.approx(other[0].scores, abs=1e-5)
+
+
+def test_compiling_without_a_compiler(trained, monkeypatch):
+    monkeypatch.setattr('torch._inductor.config.cpp.cxx', (None, 'no-such-compiler'))
+    with pytest.raises(InputError, match=r'^--compile needs a C\+\+ compiler, .* CXX$'):
+        scopevit.Predictor(trained('classification').checkpoint, compile=True)
