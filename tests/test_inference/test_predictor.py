@@ -13,6 +13,7 @@ from torch import nn
 
 import scopevit
 from scopevit.errors import InputError
+from scopevit.publish import publish_checkpoint
 
 
 def expected(trained, tool, tmp_path, name: str) -> list[dict]:
@@ -250,3 +251,15 @@ def test_compiling_without_a_compiler(trained, monkeypatch):
     monkeypatch.setattr('torch._inductor.config.cpp.cxx', (None, 'no-such-compiler'))
     with pytest.raises(InputError, match=r'^--compile needs a C\+\+ compiler, .* CXX$'):
         scopevit.Predictor(trained('classification').checkpoint, compile=True)
+
+
+@pytest.mark.parametrize('name', ['classification', 'detection', 'segmentation', 'pose'])
+def test_a_published_checkpoint_is_enough(name, trained, tmp_path):
+    made = trained(name)
+    path = publish_checkpoint(made.checkpoint, tmp_path / name)
+    published, whole = scopevit.Predictor(path), scopevit.Predictor(made.checkpoint)
+    assert published.labels == whole.labels
+    assert published.batch_size == whole.batch_size
+    image = sorted(made.images.iterdir())[0]
+    (one,), (other,) = published(image), whole(image)
+    assert one.to_dict() == other.to_dict()
