@@ -11,6 +11,7 @@ from scopevit.engine.config import read_config
 from scopevit.engine.libraries import Library, find_library
 from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError
+from scopevit.inference.metainfo import config_metainfo
 from scopevit.inference.stored_config import (
     registered_types,
     stored_config,
@@ -113,9 +114,8 @@ def read_recipe(cfg: Config, source: str, metainfo: Mapping[str, Any], trusted: 
         model, steps = registered_types(model, source), registered_types(steps, source)
     loading, pipeline = split_pipeline(steps, source)
     names = {str(key).lower(): value for key, value in metainfo.items()}
-    if 'classes' not in names and library.name != 'mmpose':
-        classes = (dataset.get('metainfo') or {}).get('classes')
-        names['classes'] = classes if isinstance(classes, (list, tuple)) else None
+    if ('keypoint_id2name' if library.name == 'mmpose' else 'classes') not in names:
+        names = config_metainfo(dataset, library, source, trusted) | names
     return Recipe(
         source,
         library,
