@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+import mmcv
+import numpy as np
 from mmengine.config import Config, ConfigDict
 
 from scopevit.engine.config import read_config
@@ -151,6 +154,7 @@ def split_pipeline(
                 step.get('imdecode_backend', 'cv2'),
                 step.get('to_float32', False),
             )
+            check_loading(loading, source)
         elif name.startswith('Load') and 'Annotation' not in name:
             raise InputError(f'{source}: the test pipeline loads images by {name}, which is not '
                              f'supported: {", ".join(LOADERS[:2])} are')  # fmt: skip
@@ -159,3 +163,17 @@ def split_pipeline(
     if not rest or not type_name(rest[-1]).startswith('Pack'):
         raise InputError(f'{source}: the test pipeline does not end in Pack...')
     return loading, rest
+
+
+def check_loading(loading: Loading, source: str) -> None:
+    """Raises an InputError where mmcv does not load images so, or lacks the package for it."""
+    ending = '.tif' if loading.backend == 'tifffile' else '.jpg'
+    content = cv2.imencode(ending, np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    try:
+        mmcv.imfrombytes(content, flag=loading.color_type, backend=loading.backend)
+    except Exception as error:  # whatever the package for it raises
+        raise InputError(
+            f'{source}: the test pipeline loads images by color_type={loading.color_type!r} and '
+            f'imdecode_backend={loading.backend!r}, which mmcv does not support here; '
+            "'color', or 'grayscale', and 'cv2' are"
+        ) from error

@@ -318,3 +318,15 @@ def test_the_checkpoints_order_of_classes_comes_before_that_of_its_config(traine
     torch.save(content, tmp_path / 'a.pth')
     labels = scopevit.Predictor(tmp_path / 'a.pth').labels
     assert labels.classes == ('pullover', 't-shirt', 'trouser')
+
+
+@pytest.mark.parametrize(
+    'option', ["color_type='colour'", 'color_type=[1]', "imdecode_backend='cv3'"]
+)
+def test_unknown_ways_to_load_images(option, trained, tmp_path):
+    loader = "type='LoadImageFromFile'"
+    path = without_meta(trained('detection'), tmp_path / 'a.pth', loader, f'{loader}, {option}')
+    value = option.partition('=')[2]
+    with pytest.raises(InputError, match='the test pipeline loads images by ') as raised:
+        scopevit.Predictor(path)
+    assert value in str(raised.value)
