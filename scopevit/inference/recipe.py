@@ -10,6 +10,7 @@ import mmcv
 import numpy as np
 from mmengine.config import Config, ConfigDict
 
+from scopevit.engine.checks.kinds import check_kinds
 from scopevit.engine.config import read_config
 from scopevit.engine.libraries import Library, find_library
 from scopevit.engine.walk import leaf_configs, type_name
@@ -100,6 +101,7 @@ def find_recipe(checkpoint: Mapping[str, Any], path: Path, config: str | Path | 
 
 def read_recipe(cfg: Config, source: str, metainfo: Mapping[str, Any], trusted: bool) -> Recipe:
     """Returns what prediction takes from a config, see `find_recipe`."""
+    check_kinds(cfg, source)
     try:
         library = find_library(cfg.get('default_scope'))
     except InputError as error:

@@ -330,3 +330,11 @@ def test_unknown_ways_to_load_images(option, trained, tmp_path):
     with pytest.raises(InputError, match='the test pipeline loads images by ') as raised:
         scopevit.Predictor(path)
     assert value in str(raised.value)
+
+
+def test_a_pipeline_that_is_no_list(trained, tmp_path):
+    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    text = content['meta']['cfg'] + '\ntest_dataloader = dict(dataset=dict(pipeline=3))\n'
+    torch.save(content | {'meta': {'cfg': text}}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match='test_dataloader.dataset.pipeline must be a list, not 3'):
+        scopevit.Predictor(tmp_path / 'a.pth')
