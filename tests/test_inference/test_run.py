@@ -256,3 +256,31 @@ def test_a_camera_is_shown_until_q(trained, run, tmp_path, monkeypatch):
     assert window.waits == [1] * 5  # milliseconds: the camera goes on
     assert [int(np.median(picture)) for picture in window.shown] == [0, 1, 2, 3, 4]
     assert Camera.opened == 0
+
+
+def test_an_interrupt_keeps_whole_lines(trained, run, tmp_path, monkeypatch):
+    made, left = trained('classification'), ['a', 'b', 'c']
+
+    def draw_or_stop(path: Path, picture: np.ndarray) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+
+    monkeypatch.setattr('scopevit.inference.output.write_picture', draw_or_stop)
+    lines = tmp_path / 'a.json'
+    code, _, err = run(made.checkpoint, made.images, '--json', lines, '--out', tmp_path / 'out')
+    assert (code, err) == (130, 'stopped\n')
+    assert lines.read_text().endswith('\n')
+    assert [bool(json.loads(line)['classes']) for line in lines.read_text().splitlines()] == [1] * 4
+
+
+def test_a_video_with_a_hole_is_a_line(trained, process, tmp_path):
+    made, video = trained('detection'), tmp_path / 'a.mp4'
+    write_video(video, made.images, 30)
+    content = video.read_bytes()
+    quarter = len(content) // 4
+    video.write_bytes(content[:quarter] + bytes(quarter) + content[2 * quarter :])
+    done = process('scopevit_command.py', 'predict', made.checkpoint, video)
+    assert done.returncode == 0
+    assert 'Traceback' not in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.startswith('[')]  # of FFmpeg
