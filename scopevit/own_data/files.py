@@ -101,12 +101,23 @@ def read_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = turns(image)
     except FileNotFoundError as error:
         raise InputError(f'image not found: {path}') from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f'cannot read {path}: {error}') from error
     return (height, width) if turned else (width, height)
+
+
+def is_turned(path: Path) -> bool:
+    """Whether width and height of an image change places by its EXIF."""
+    with Image.open(path) as image:
+        return turns(image)
+
+
+def turns(image: Image.Image) -> bool:
+    """Whether the EXIF of an opened image makes width and height change places."""
+    return image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
 
 
 def progress(items: list[T], what: str) -> Iterator[T]:

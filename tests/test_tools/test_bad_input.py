@@ -410,6 +410,31 @@ def test_data_set_without_samples(make_task, refuses):
     assert refuses('train', task) == 'error: train_dataloader.dataset has no samples'
 
 
+@pytest.mark.parametrize('name', ['train', 'test'])
+def test_nothing_to_compare_detections_with(name, make_task, refuses, save_weights):
+    task = make_task('detection')
+    unlabelled = task.data / 'unlabelled.json'
+    unlabelled.write_bytes((task.data / 'instances.json').read_bytes())
+    edit_json(unlabelled, lambda content: content.pop('annotations'))
+    checkpoint = [save_weights(task)] if name == 'test' else []
+    mode = 'val' if name == 'train' else 'test'
+    options = ['--cfg-options', f'{mode}_evaluator.ann_file={unlabelled}']
+    line = refuses(name, task, *checkpoint, *options)
+    assert f'{unlabelled} has no annotations ({mode}_evaluator.ann_file), so there is' in line
+
+
+def test_detections_may_be_written_alone(make_task, save_weights, tool):
+    task = make_task('detection')
+    edit_json(task.data / 'instances.json', lambda content: content.pop('annotations'))
+    written = task.data / 'found'
+    code, err = tool(
+        'test', task.config, save_weights(task), '--work-dir', task.work_dir, '--cfg-options',
+        'test_evaluator.format_only=True', f'test_evaluator.outfile_prefix={written}',
+    )  # fmt: skip
+    assert code == 0, err
+    assert written.with_suffix('.bbox.json').is_file()
+
+
 def test_batch_larger_than_the_data_set(make_task, refuses):
     options = ['train_dataloader.batch_size=9', 'train_dataloader.drop_last=True']
     line = refuses('train', make_task('classification'), '--cfg-options', *options)
