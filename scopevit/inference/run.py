@@ -69,10 +69,11 @@ def run_predict(
         check_screen()
     found = open_sources(list(sources))
     known = None if boxes is None else read_boxes(boxes)
-    predictor = Predictor(checkpoint, **options)
+    console = Console(stderr=True)
+    with console.status(f'loading {checkpoint}'):  # shows on a terminal alone
+        predictor = Predictor(checkpoint, **options)
     counts = [source.count for source in found]
     total = None if None in counts else sum(count or 0 for count in counts)
-    console = Console(stderr=True)
     damaged = done = 0
     is_stopped = False
 
