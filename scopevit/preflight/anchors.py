@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.registry import TASK_UTILS
 
 from scopevit.engine.walk import type_name
 from scopevit.own_data.detection import halvings
@@ -44,10 +45,10 @@ def check_sizes(sizes: np.ndarray, image_sizes: np.ndarray, cfg: Config) -> list
         cfg: Config of a training.
     """
     sizes, image_sizes = np.asarray(sizes, float), np.asarray(image_sizes, float)
-    usable = (sizes > 0).all(axis=1) & (image_sizes > 0).all(axis=1) if len(sizes) else []
-    if not np.any(usable):
-        return []
+    usable = (sizes > 0).all(axis=-1) & (image_sizes > 0).all(axis=-1)
     sizes, image_sizes = sizes[usable], image_sizes[usable]
+    if not len(sizes):
+        return []
     if cfg.get('default_scope') == 'mmpose':
         return check_people(sizes, cfg)
     seen = sizes * input_factors(cfg, image_sizes)
@@ -75,9 +76,8 @@ def find_anchors(cfg: Config) -> Anchors | None:
             break
     else:
         return None
-    from mmdet.registry import TASK_UTILS  # slow to import
-
-    generator = TASK_UTILS.build(dict(settings))
+    with TASK_UTILS.switch_scope_and_registry('mmdet') as registry:
+        generator = registry.build(dict(settings))
     corners = np.concatenate([anchors.numpy() for anchors in generator.base_anchors])  # (A, 4)
     train_cfg = cfg.model.get('train_cfg') or {}
     assigner = (train_cfg.get('rpn') or train_cfg).get('assigner') or {}
@@ -103,7 +103,7 @@ def least_overlap(assigner: dict[str, Any]) -> float | None:
 
 
 def best_overlaps(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """Returns the IoU of each object with the anchor that fits best, if their centres are one, (N,).
+    """Returns the IoU of each object with its best anchor where their centres are one, (N,).
 
     Args:
         sizes: Widths and heights of the objects, (N, 2).
@@ -145,8 +145,7 @@ def check_anchors(sizes: np.ndarray, anchors: Anchors) -> list[Finding]:
         f'(IoU){", mAP will be near 0" if nearly_all else ""}: as the network sees them they are '
         f'{side:.0f} pixels wide (median), anchors {sides.min():.0f} to {sides.max():.0f}: {change}'
     )
-    level = 'error' if nearly_all else 'warning'
-    return [Finding(level, what, anchors.key, len(missed), text)]
+    return [Finding('error' if nearly_all else 'warning', what, anchors.key, len(missed), text)]
 
 
 def scale_text(anchors: Anchors, factor: float) -> str:
