@@ -70,7 +70,7 @@ def caught(report: ModelReport, doing: str, where: str, cfg: Config) -> Iterator
 
 def raised_text(error: Exception) -> str:
     """Returns what an error of a library says; one of a process that loads data tells it last."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    if 'in DataLoader worker process' in str(error):
-        return lines[-1].strip()
+    message = str(error.args[0] if error.args else error)
+    if 'in DataLoader worker process' in message:
+        return message.strip().splitlines()[-1]
     return error_text(error)
