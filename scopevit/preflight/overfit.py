@@ -63,6 +63,13 @@ def check_overfit(runner: Runner, report: ModelReport, say: Callable[[str], obje
             'no object, or all labels are ignored'
         )  # fmt: skip
         return
+    share = min(1.0, IMAGES / runner.train_dataloader.batch_sampler.batch_size)
+    if FEWEST * share * report.network > SECONDS:
+        report.add(
+            'note', 'overfitting not tried', 'train_dataloader',
+            f'{FEWEST} steps on {IMAGES} images would take longer than {SECONDS:g} s'
+        )  # fmt: skip
+        return
     model = unwrap_model(runner.model)
     make_repeatable(model)
     start = copy.deepcopy(model.state_dict())

@@ -22,11 +22,13 @@ class ModelReport:
     Attributes:
         findings: What is wrong, or good to know.
         facts: Names and values: parameters, memory, times, losses.
+        network: Seconds of a training step, without loading.
         failed: Whether something raised an error, so that what comes after cannot be tried.
     """
 
     findings: list[Finding] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
+    network: float = 0.0
     failed: bool = False
 
     def add(self, level: Level, what: str, where: str, text: str, count: int = 1) -> None:

@@ -87,8 +87,8 @@ def check_steps(runner: Runner, report: ModelReport, say: Callable[[str], object
     check_losses(losses, report)
     scaled = hasattr(runner.optim_wrapper, 'loss_scaler')  # finds its scale by gradients of inf
     check_gradients(gradients, report, scaled, runner.cfg.get('find_unused_parameters', False))
-    network = timed(runner, batches)
-    times = StepTime(network, loading, runner.train_dataloader.num_workers)
+    report.network = timed(runner, batches)
+    times = StepTime(report.network, loading, runner.train_dataloader.num_workers)
     device = next(model.parameters()).device.type
     terms = ', '.join(f'{name} {value:.4g}' for name, value in losses[0].items())
     report.facts += [
@@ -225,7 +225,8 @@ def check_gradients(
         report.failed = True
         report.add(
             'error', 'gradient not finite', 'model',
-            f'the gradient of {some(gradients.infinite)} is not finite while the loss is',
+            f'the gradient of {some(gradients.infinite)} is not finite while the loss is: '
+            'optim_wrapper.optimizer.lr too high?',
             len(gradients.infinite)
         )  # fmt: skip
     if gradients.missing:

@@ -213,6 +213,13 @@ def test_loader_that_bounds():
     assert len(report.findings) == 1
 
 
+def test_steps_too_slow_to_overfit(make_task, check, monkeypatch):
+    monkeypatch.setattr(overfit, 'SECONDS', 1e-6)
+    report = check(make_task('classification'))
+    assert whats(report) == [('note', 'overfitting not tried')]
+    assert 'loss on eight images' not in dict(report.facts)
+
+
 @pytest.mark.parametrize(
     ('fits', 'found'),
     [
