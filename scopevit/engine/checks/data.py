@@ -1,6 +1,5 @@
 """Checks of data sets: of their files before a run starts, and of what was loaded from them."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from mmengine.config import Config
 from torch import nn
 
+from scopevit.engine.checks.coco import read_coco
 from scopevit.engine.checks.metainfo import check_categories, check_metainfo, dataset_classes
 from scopevit.engine.walk import leaf_configs
 from scopevit.errors import InputError
@@ -65,25 +65,21 @@ def check_annotation_file(
         raise InputError(f'annotation file not found: {path} ({key})')
     if path.suffix != '.json':
         return
-    try:
-        content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f'not JSON: {path} ({key}): {error}') from error
+    coco = read_coco(path, key)
     classes = dataset_classes(dataset_cfg, scope) if dataset_cfg else []
     # Test sets that are evaluated elsewhere come without annotations.
-    missing = [name for name in ('images', 'categories') if name not in content]
-    if missing and classes and 'data_list' not in content:
+    missing = [name for name in ('images', 'categories') if name not in coco.keys]
+    if missing and classes and 'data_list' not in coco.keys:
         raise InputError(f'not COCO annotations, no {", ".join(missing)}: {path} ({key})')
     if missing:
         return  # another format, which its library reads
-    annotations = content.get('annotations', [])
-    lengths = {len(a['keypoints']) for a in annotations if 'keypoints' in a}
+    lengths = set(coco.keypoint_lengths)
     if len(lengths) > 1 or any(length % 3 for length in lengths):
         raise InputError(
             f'keypoint lists must have one length, 3 x keypoints, not {sorted(lengths)}: {path}'
         )
     if dataset_cfg and classes:
-        check_categories(content, classes, dataset_cfg, path, key.rpartition('.')[0])
+        check_categories(coco, classes, dataset_cfg, path, key.rpartition('.')[0])
 
 
 def all_datasets(dataset: Any) -> Iterator[object]:

@@ -1,0 +1,128 @@
+"""All checks of the data of a config."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from mmengine.config import Config
+
+from scopevit.engine.checks.coco import forget_files
+from scopevit.engine.checks.data import check_files
+from scopevit.errors import InputError, error_text
+from scopevit.preflight import boxes, classes, ids, images, keypoints, label_maps, metrics
+from scopevit.preflight.anchors import check_sizes
+from scopevit.preflight.files import Opened, open_files
+from scopevit.preflight.findings import Finding, merge
+from scopevit.preflight.samples import SPLITS, Part, object_sizes, read_parts, split_configs
+
+
+@dataclass
+class DataReport:
+    """What was found in the data.
+
+    Attributes:
+        findings: Errors first.
+        parts: Data sets without wrappers.
+        counts: Annotations of each class by split, (C,); label maps that have it, in segmentation.
+        opened: Images by path; none after a quick check.
+    """
+
+    findings: list[Finding]
+    parts: list[Part]
+    counts: dict[str, np.ndarray] = field(default_factory=dict)
+    opened: dict[str, Opened] = field(default_factory=dict)
+
+
+def check_data(cfg: Config, splits: tuple[str, ...] = SPLITS, quick: bool = False) -> DataReport:
+    """Checks the data sets of a config, of a library whose modules are registered.
+
+    Args:
+        cfg: The config.
+        splits: Of 'train', 'val' and 'test', those to look at.
+        quick: Whether to leave image files closed, but for a few label maps.
+    """
+    findings: list[Finding] = []
+    parts: list[Part] = []
+    try:
+        for split, dataset in split_configs(cfg, splits):
+            findings += checked_files(cfg, split)
+            for read in read_parts(split, dataset, cfg.default_scope):
+                if isinstance(read, Finding):
+                    findings.append(read)
+                else:
+                    parts.append(read)
+        report = DataReport(findings, parts)
+        maps = [f for p in parts for f in (label_maps.few_maps(p) if quick else p.maps)]
+        opened_maps = open_files(maps, as_maps=True) if maps else {}
+        if not quick:
+            report.opened = open_files(f for part in parts for f in part.files if f)
+        for part in parts:
+            findings += check_part(
+                part, report.opened, opened_maps, classes.head_classes(cfg.model)
+            )
+            if part.maps and not quick:
+                label_maps.fill_from_maps(part, opened_maps)
+        findings += check_splits(cfg, report, quick)
+        findings += metrics.check_metrics(cfg, parts)
+        findings += check_sizes(*object_sizes(parts, 'train'), cfg)
+    finally:
+        forget_files()
+    report.findings = merge(drop_repeated(findings))
+    return report
+
+
+def checked_files(cfg: Config, split: str) -> Iterator[Finding]:
+    """Yields what the checks of every training say of the files of a split."""
+    try:
+        check_files(cfg, split)
+    except InputError as error:
+        yield Finding('error', 'files', split, 1, error_text(error))
+
+
+def check_part(
+    part: Part, opened: dict[str, Opened], maps: dict[str, Opened], heads: int | None
+) -> Iterator[Finding]:
+    """Yields what is wrong with a part by itself."""
+    yield from ids.check_ids(part)
+    yield from images.check_missing(part)
+    yield from ids.check_annotated(part)
+    yield from boxes.check_boxes(part)
+    yield from boxes.check_filter(part)
+    yield from keypoints.check_keypoints(part)
+    yield from classes.check_labels(part, heads)
+    yield from classes.check_names(part)
+    yield from label_maps.check_maps(part, maps, opened)
+    if opened:
+        yield from images.check_opened(part, opened)
+
+
+def check_splits(cfg: Config, report: DataReport, quick: bool) -> Iterator[Finding]:
+    """Yields what is wrong between the splits, and fills in the counts of classes."""
+    parts = report.parts
+    yield from classes.check_order(parts)
+    yield from images.check_same_annotations(parts)
+    if not quick or not any(part.maps for part in parts):
+        report.counts = count_classes(parts)
+        yield from classes.check_occurrence(report.counts, parts)
+    if quick:
+        return
+    yield from images.check_unnamed(parts)
+    yield from images.check_sizes_alike(parts, report.opened)
+    digests = {file: image.digest for file, image in report.opened.items()}
+    yield from images.check_copies(parts, digests)
+
+
+def count_classes(parts: list[Part]) -> dict[str, np.ndarray]:
+    """Returns the annotations of each class by split, where all parts have the same classes."""
+    counts: dict[str, np.ndarray] = {}
+    for split in dict.fromkeys(part.split for part in parts):
+        own = [part for part in parts if part.split == split]
+        lengths = {len(part.classes) for part in own}
+        if len(lengths) == 1 and lengths != {0}:
+            counts[split] = np.sum([part.counts() for part in own], axis=0)
+    return counts
+
+
+def drop_repeated(findings: list[Finding]) -> list[Finding]:
+    """Leaves out what two checks say in the same words, as of a file that two splits have."""
+    return list({(found.where, found.text): found for found in findings}.values())

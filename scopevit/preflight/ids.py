@@ -1,0 +1,90 @@
+"""Ids and keys of COCO's files: what the libraries and the evaluation take for granted."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from scopevit.preflight.findings import Finding
+from scopevit.preflight.samples import SHOWN_FILES, Part
+
+
+def check_ids(part: Part) -> Iterator[Finding]:
+    """Yields what is wrong with the ids of a COCO file."""
+    coco = part.coco
+    if coco is None:
+        return
+    for name in ('images', 'annotations'):
+        twice = coco.repeated.get(name, [])
+        if twice:
+            text = f'{part.ann_file}: id {twice[0]} is there twice among {name}: make ids unique'
+            yield Finding('error', f'ids of {name} repeated', part.split, len(twice), text)
+    named = [name for name in coco.file_names if name]
+    if len(set(named)) < len(named):
+        first = next(name for i, name in enumerate(named) if name in named[:i])
+        count = len(named) - len(set(named))
+        text = f'{part.ann_file}: {first} is the file_name of two images'
+        yield Finding('warning', 'images named twice', part.split, count, text)
+    alone = np.flatnonzero(coco.owners < 0)
+    if len(alone):
+        row = alone[0]
+        text = (
+            f'{part.ann_file}: image_id {coco.image_refs[row]} of annotation {coco.ids[row]} is '
+            'none of images'
+        )
+        yield Finding('error', 'annotations of no image', part.split, len(alone), text)
+    if 0 in coco.ids:
+        text = (
+            f'{part.ann_file}: an annotation has id 0, which the evaluation takes for no match: '
+            'number from 1 on'
+        )
+        yield Finding('warning', 'annotation id 0', part.split, 1, text)
+    unknown = [i for i, key in enumerate(coco.category_ids) if key not in coco.categories]
+    if unknown:
+        row = unknown[0]
+        text = (
+            f'{part.ann_file}: category_id {coco.category_ids[row]} of annotation '
+            f'{coco.ids[row]} is none of categories'
+        )
+        yield Finding('error', 'unknown category_id', part.split, len(unknown), text)
+    yield from check_keys(part)
+
+
+def check_keys(part: Part) -> Iterator[Finding]:
+    """Yields keys that annotations lack and code that nobody sees reads, after hours perhaps."""
+    coco = part.coco
+    if coco is None or 'annotations' not in coco.keys:
+        return
+    # mmdet reads the area of every object; evaluation reads the others, too.
+    needed = {'mmdet': ['area'], 'mmpose': []}.get(part.scope, [])
+    if part.split != 'train':
+        needed = ['area', 'iscrowd'] + ['num_keypoints'] * (part.scope == 'mmpose')
+    for name in needed:
+        if coco.lacking.get(name):
+            reader = part.scope if name == 'area' and part.scope == 'mmdet' else 'its evaluation'
+            text = f'{part.ann_file}: annotations have no {name}, which {reader} reads: add it'
+            yield Finding('error', f'no {name}', part.split, coco.lacking[name], text)
+
+
+def check_annotated(part: Part) -> Iterator[Finding]:
+    """Yields whether anything is annotated, and images where nothing is."""
+    if part.scope == 'mmseg' or not part.files or part.cfg.get('bbox_file'):
+        return
+    if part.split == 'test' and part.coco is not None and 'annotations' not in part.coco.keys:
+        return  # evaluated elsewhere
+    counts = ~part.crowds if part.crowds is not None else np.ones(len(part.owners), bool)
+    counts = counts & (part.labels >= 0)
+    verb = 'learn' if part.split == 'train' else 'compare with'
+    source = part.ann_file or part.key
+    if not len(part.owners):
+        text = f'{source}: no image has an annotation: there is nothing to {verb}'
+        yield Finding('error', 'no annotations', part.split, len(part.files), text)
+    elif not counts.any():
+        cause = 'is a crowd (iscrowd, ignore)' if part.crowds is not None else 'has no class'
+        text = f'{source}: every annotation {cause}: there is nothing to {verb}'
+        yield Finding('error', 'no annotation counts', part.split, len(part.owners), text)
+    else:
+        bare = np.setdiff1d(np.arange(len(part.files)), part.owners)
+        if len(bare):
+            files = tuple(part.files[i] for i in bare[:SHOWN_FILES])
+            text = f'{files[0]} has no annotation'
+            yield Finding('note', 'images without annotation', part.split, len(bare), text, files)
