@@ -94,7 +94,7 @@ def check_occurrence(counts: dict[str, np.ndarray], parts: list[Part]) -> Iterat
         there = numbers[numbers > 0]
         if split == 'train' and kind == 'class' and there.max() > IMBALANCE * there.min():
             most, least = names[int(numbers.argmax())], names[int(index_of_least(numbers))]
-            text = f'{part.key}: {most} occurs {there.max()} times, {least} {there.min()} times'
+            text = f'{part.key}: {most} occurs {there.max()} times, {least} {there.min()}'
             yield Finding('note', 'classes are unequal', split, len(there), text)
 
 

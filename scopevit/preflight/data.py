@@ -108,8 +108,7 @@ def check_splits(cfg: Config, report: DataReport, quick: bool) -> Iterator[Findi
         return
     yield from images.check_unnamed(parts)
     yield from images.check_sizes_alike(parts, report.opened)
-    digests = {file: image.digest for file, image in report.opened.items()}
-    yield from images.check_copies(parts, digests)
+    yield from images.check_copies(parts, report.opened)
 
 
 def count_classes(parts: list[Part]) -> dict[str, np.ndarray]:

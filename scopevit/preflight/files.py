@@ -111,7 +111,12 @@ def open_by_opencv(path: str, said: str) -> Opened:
     if pixels is None:
         return Opened(problem='unreadable', said=said or 'no image')
     height, width = pixels.shape[:2]
-    return Opened((width, height), 1, hashlib.sha1(pixels, usedforsecurity=False).digest())
+    return Opened((width, height), 1, digest_array(pixels))
+
+
+def digest_array(pixels: np.ndarray) -> bytes:
+    """Returns the hash of pixels that are in no file of their own."""
+    return hashlib.sha1(pixels.tobytes(), usedforsecurity=False).digest()
 
 
 def open_map(path: str) -> Opened:

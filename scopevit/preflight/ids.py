@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from scopevit.engine.checks.coco import repeated
 from scopevit.preflight.findings import Finding
 from scopevit.preflight.samples import SHOWN_FILES, Part
 
@@ -18,20 +19,18 @@ def check_ids(part: Part) -> Iterator[Finding]:
         if twice:
             text = f'{part.ann_file}: id {twice[0]} is there twice among {name}: make ids unique'
             yield Finding('error', f'ids of {name} repeated', part.split, len(twice), text)
-    named = [name for name in coco.file_names if name]
-    if len(set(named)) < len(named):
-        first = next(name for i, name in enumerate(named) if name in named[:i])
-        count = len(named) - len(set(named))
-        text = f'{part.ann_file}: {first} is the file_name of two images'
-        yield Finding('warning', 'images named twice', part.split, count, text)
+    twice = repeated([name for name in coco.file_names if name])
+    if twice:
+        text = f'{part.ann_file}: {twice[0]} is the file_name of two images'
+        yield Finding('warning', 'images named twice', part.split, len(twice), text)
     alone = np.flatnonzero(coco.owners < 0)
     if len(alone):
         row = alone[0]
         text = (
             f'{part.ann_file}: image_id {coco.image_refs[row]} of annotation {coco.ids[row]} is '
-            'none of images'
+            'none of images; it is left out'
         )
-        yield Finding('error', 'annotations of no image', part.split, len(alone), text)
+        yield Finding('warning', 'annotations of no image', part.split, len(alone), text)
     if 0 in coco.ids:
         text = (
             f'{part.ann_file}: an annotation has id 0, which the evaluation takes for no match: '
@@ -50,17 +49,28 @@ def check_ids(part: Part) -> Iterator[Finding]:
 
 
 def check_keys(part: Part) -> Iterator[Finding]:
-    """Yields keys that annotations lack and code that nobody sees reads, after hours perhaps."""
+    """Yields keys that are lacking, and that code reads which users never see."""
     coco = part.coco
-    if coco is None or 'annotations' not in coco.keys:
+    if coco is None:
         return
+    blank = np.flatnonzero(~(np.nan_to_num(coco.sizes) > 0).all(1))
+    if len(blank):
+        text = (
+            f'{part.ann_file}: image {coco.image_ids[blank[0]]} has no width and height, which '
+            f'{part.scope} reads: add them'
+        )
+        yield Finding('error', 'no width or height', part.split, len(blank), text)
+    nameless = [i for i, name in zip(coco.image_ids, coco.file_names) if not name]
+    if nameless:
+        text = f'{part.ann_file}: image {nameless[0]} has no file_name'
+        yield Finding('error', 'no file_name', part.split, len(nameless), text)
     # mmdet reads the area of every object; evaluation reads the others, too.
-    needed = {'mmdet': ['area'], 'mmpose': []}.get(part.scope, [])
+    needed = ['area'] if part.scope == 'mmdet' else []
     if part.split != 'train':
         needed = ['area', 'iscrowd'] + ['num_keypoints'] * (part.scope == 'mmpose')
     for name in needed:
         if coco.lacking.get(name):
-            reader = part.scope if name == 'area' and part.scope == 'mmdet' else 'its evaluation'
+            reader = part.scope if [name, part.scope] == ['area', 'mmdet'] else 'its evaluation'
             text = f'{part.ann_file}: annotations have no {name}, which {reader} reads: add it'
             yield Finding('error', f'no {name}', part.split, coco.lacking[name], text)
 
@@ -71,6 +81,8 @@ def check_annotated(part: Part) -> Iterator[Finding]:
         return
     if part.split == 'test' and part.coco is not None and 'annotations' not in part.coco.keys:
         return  # evaluated elsewhere
+    if part.scope == 'mmpretrain' and part.split == 'train' and not len(part.owners):
+        return  # some learn without labels
     counts = ~part.crowds if part.crowds is not None else np.ones(len(part.owners), bool)
     counts = counts & (part.labels >= 0)
     verb = 'learn' if part.split == 'train' else 'compare with'

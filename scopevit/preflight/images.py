@@ -9,8 +9,8 @@ import numpy as np
 
 from scopevit.engine.walk import type_name
 from scopevit.own_data.files import SUFFIXES
-from scopevit.preflight.files import Opened, missing_files
-from scopevit.preflight.findings import Finding
+from scopevit.preflight.files import Opened, digest_array, missing_files
+from scopevit.preflight.findings import Finding, Level
 from scopevit.preflight.samples import SHOWN_FILES, Part
 
 SMALL = 32  # pixels of the short side, the coarsest stride
@@ -25,18 +25,24 @@ PROBLEMS = {
 
 def check_missing(part: Part) -> Iterator[Finding]:
     """Yields images that are not there, without opening any."""
+    if not reads_files(part.cfg):
+        return
     for files, what in ((part.files, 'missing images'), (part.maps, 'missing label maps')):
         local = [file for file in files if file and '://' not in file]
-        lost = tuple(missing_files(dict.fromkeys(local)))
-        if lost and not is_remote(part):
+        lost = list(missing_files(dict.fromkeys(local)))
+        if lost:
             text = f'{lost[0]} is not there ({part.key})'
-            yield Finding('error', what, part.split, len(lost), text, lost[:SHOWN_FILES])
+            yield listed('error', what, part, lost, text)
 
 
-def is_remote(part: Part) -> bool:
-    """Returns whether the files of a part are on a server."""
-    backend = (part.cfg.get('backend_args') or {}).get('backend', 'local')
-    return bool(backend != 'local')
+def reads_files(cfg: dict[str, Any]) -> bool:
+    """Returns whether a data set reads local files, all of which must be there."""
+    steps = [step for step in cfg.get('pipeline') or [] if 'type' in step]
+    loading = [step for step in steps if type_name(step) in ('LoadImageFromFile', 'LoadImage')]
+    settings = [cfg, *loading]
+    backends = [(item.get('backend_args') or {}).get('backend', 'local') for item in settings]
+    lenient = any(step.get('ignore_empty') for step in loading)
+    return bool(loading or not steps) and set(backends) == {'local'} and not lenient
 
 
 def check_opened(part: Part, opened: dict[str, Opened]) -> Iterator[Finding]:
@@ -88,7 +94,7 @@ def check_sizes(part: Part, opened: dict[str, Opened]) -> Iterator[Finding]:
         yield listed('note', 'turned by EXIF', part, turned, text)
 
 
-def listed(level: Any, what: str, part: Part, files: list[str], text: str) -> Finding:
+def listed(level: Level, what: str, part: Part, files: list[str], text: str) -> Finding:
     """Returns a finding about some images."""
     return Finding(level, what, part.split, len(files), text, tuple(files[:SHOWN_FILES]))
 
@@ -136,13 +142,16 @@ def check_sizes_alike(parts: list[Part], opened: dict[str, Opened]) -> Iterator[
             yield Finding('note', 'sizes differ', split, len(np.unique(sizes, axis=0)), text)
 
 
-def check_copies(parts: list[Part], digests: dict[str, bytes]) -> Iterator[Finding]:
+def check_copies(parts: list[Part], opened: dict[str, Opened]) -> Iterator[Finding]:
     """Yields images that are in two splits, or twice in training, by their pixels."""
     places: dict[str, dict[bytes, list[str]]] = defaultdict(lambda: defaultdict(list))
     for part in parts:
-        for file in dict.fromkeys(part.files):
-            if digests.get(file):
-                places[part.split][digests[file]].append(file)
+        found = {file: opened[file].digest for file in part.files if file in opened}
+        if part.arrays and not any(part.files):
+            found = {f'sample {i}': digest_array(pixels) for i, pixels in enumerate(part.arrays)}
+        for name, digest in found.items():
+            if digest:
+                places[part.split][digest].append(name)
     train = places.get('train', {})
     repeated = [files for files in train.values() if len(files) > 1]
     if repeated:

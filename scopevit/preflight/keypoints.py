@@ -39,6 +39,14 @@ def check_keypoints(part: Part) -> Iterator[Finding]:
         )
         yield Finding('error', 'no visible keypoint', part.split, len(points), text)
         return
+    told = part.coco.point_counts[part.coco.owners >= 0]
+    if (told == 0).all():
+        text = (
+            f'{part.ann_file}: num_keypoints of every annotation is 0, so mmpose leaves all out: '
+            'count the visible ones, or remove it'
+        )
+        yield Finding('error', 'num_keypoints 0', part.split, len(points), text)
+        return
     bare = ~np.asarray(seen.any(1))
     if bare.any():
         text = f'{first(part, bare)}: nothing of an annotation is visible; it is left out'

@@ -92,5 +92,7 @@ def tell(
             say(f'{name.ljust(width)}  {value}')
     if data.parts and data.counts:
         say('')
-        print_counts(data.parts[0].classes, data.counts, say)
+        part = data.parts[0]
+        head = 'keypoint' if part.scope == 'mmpose' else 'class'
+        print_counts(part.classes, data.counts, say, head)
     say('')

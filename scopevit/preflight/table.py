@@ -33,7 +33,10 @@ def print_table(findings: list[Finding], say: Callable[[str], object]) -> None:
 
 
 def print_counts(
-    names: tuple[str, ...], counts: dict[str, np.ndarray], say: Callable[[str], object]
+    names: tuple[str, ...],
+    counts: dict[str, np.ndarray],
+    say: Callable[[str], object],
+    head: str = 'class',
 ) -> None:
     """Prints how often classes occur in each split, the most frequent first."""
     if not counts or not names:
@@ -41,10 +44,10 @@ def print_counts(
     splits = {split: numbers for split, numbers in counts.items() if len(numbers) == len(names)}
     order = np.argsort(-sum(splits.values(), np.zeros(len(names))), kind='stable')
     chosen = order if len(order) <= MOST_CLASSES else [*order[: MOST_CLASSES - 1], order[-1]]
-    width = max(len(names[i]) for i in chosen)
+    width = max(len(head), *(len(names[i]) for i in chosen))
     columns = {split: [f'{numbers[i]:,}' for i in chosen] for split, numbers in splits.items()}
     widths = {split: max(len(split), *map(len, column)) for split, column in columns.items()}
-    say('  '.join(['class'.ljust(width), *(split.rjust(widths[split]) for split in columns)]))
+    say('  '.join([head.ljust(width), *(split.rjust(widths[split]) for split in columns)]))
     for row, i in enumerate(chosen):
         if len(order) > MOST_CLASSES and row == MOST_CLASSES - 1:
             say(f'... {len(order) - MOST_CLASSES} more ...')

@@ -35,6 +35,7 @@ class CocoFile:
         areas: (M,); NaN where it has none.
         crowds: Whether an annotation is a crowd, or to be ignored, (M,).
         lacking: How many annotations lack a key that evaluation takes.
+        point_counts: `num_keypoints`, (M,); NaN where an annotation has none.
         keypoint_lengths: Lengths of the lists of keypoints, and how many have it.
         keypoints: x, y and visibility, (M, K, 3), NaN where there are none; None where no
             annotation has any, or the lists differ in length.
@@ -54,6 +55,7 @@ class CocoFile:
     areas: np.ndarray = field(default_factory=lambda: np.zeros(0))
     crowds: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     lacking: dict[str, int] = field(default_factory=dict)
+    point_counts: np.ndarray = field(default_factory=lambda: np.zeros(0))
     keypoint_lengths: Counter[int] = field(default_factory=Counter)
     keypoints: np.ndarray | None = None
 
@@ -127,12 +129,13 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         image_refs=refs,
         category_ids=[a.get('category_id') for a in annotations],
         boxes=numbers([a.get('bbox') for a in annotations], 4),
-        areas=numbers([[a.get('area')] for a in annotations], 1)[:, 0],
+        areas=column([a.get('area') for a in annotations]),
         crowds=np.array([bool(a.get('iscrowd') or a.get('ignore')) for a in annotations], bool),
         lacking={
             name: sum(name not in a for a in annotations)
             for name in ('area', 'iscrowd', 'num_keypoints')
         },
+        point_counts=column([a.get('num_keypoints') for a in annotations]),
         keypoint_lengths=lengths,
         keypoints=keypoint_columns(annotations, lengths),
     )
@@ -160,6 +163,14 @@ def numbers(rows: list[Any], width: int) -> np.ndarray:
         except (TypeError, ValueError):
             continue
     return table
+
+
+def column(values: list[Any]) -> np.ndarray:
+    """Returns numbers as an array, (len(values),); NaN for those that are none."""
+    try:
+        return np.array(values, float)  # None becomes NaN
+    except (TypeError, ValueError):
+        return numbers([[value] for value in values], 1)[:, 0]
 
 
 def keypoint_columns(annotations: list[dict[str, Any]], lengths: Counter[int]) -> np.ndarray | None:
