@@ -10,6 +10,7 @@ from scopevit.preflight.samples import SHOWN_FILES, Part
 
 # Large data sets have a few boxes that somebody drew wrongly; more are a mistake of a converter.
 FEW = 0.01
+SHARES, CORNERS = OTHER_NUMBERS = ('boxes in shares', 'boxes look like xyxy')
 LEAST_SIDE = 1  # pixels; mmdet leaves smaller ones out
 
 
@@ -30,7 +31,7 @@ def check_boxes(part: Part) -> Iterator[Finding]:
             f'{first(part, known)}: box {shown(boxes[known][0])} is within one pixel, as all are: '
             'shares of the image in the place of pixels?'
         )
-        yield finding('error', 'boxes in shares', part, known, text)
+        yield finding('error', SHARES, part, known, text)
     elif are_corners(boxes[known], sizes[known]):
         far = np.zeros(len(boxes), bool)
         far[known] = reach_far_out(boxes[known], sizes[known])
@@ -38,7 +39,7 @@ def check_boxes(part: Part) -> Iterator[Finding]:
             f'{describe(part, far)} reaches out of {size(part, far)}; it looks like x1, y1, x2, '
             'y2, where x, y, width, height is meant'
         )
-        yield finding('error', 'boxes look like xyxy', part, far, text)
+        yield finding('error', CORNERS, part, far, text)
     else:
         yield from check_places(part, known)
 

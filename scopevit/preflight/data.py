@@ -62,9 +62,10 @@ def check_data(cfg: Config, splits: tuple[str, ...] = SPLITS, quick: bool = Fals
             )
             if part.maps and not quick:
                 label_maps.fill_from_maps(part, opened_maps)
-        findings += check_splits(cfg, report, quick)
+        findings += check_splits(report, quick)
         findings += metrics.check_metrics(cfg, parts)
-        findings += check_sizes(*object_sizes(parts, 'train'), cfg)
+        if not any(found.what in boxes.OTHER_NUMBERS for found in findings):
+            findings += check_sizes(*object_sizes(parts, 'train'), cfg)
     finally:
         forget_files()
     report.findings = merge(drop_repeated(findings))
@@ -96,14 +97,16 @@ def check_part(
         yield from images.check_opened(part, opened)
 
 
-def check_splits(cfg: Config, report: DataReport, quick: bool) -> Iterator[Finding]:
+def check_splits(report: DataReport, quick: bool) -> Iterator[Finding]:
     """Yields what is wrong between the splits, and fills in the counts of classes."""
     parts = report.parts
     yield from classes.check_order(parts)
     yield from images.check_same_annotations(parts)
     if not quick or not any(part.maps for part in parts):
         report.counts = count_classes(parts)
-        yield from classes.check_occurrence(report.counts, parts)
+        moved = [found.where for found in report.findings if found.what == label_maps.REDUCED]
+        counts = {split: n for split, n in report.counts.items() if split not in moved}
+        yield from classes.check_occurrence(counts, parts)
     if quick:
         return
     yield from images.check_unnamed(parts)

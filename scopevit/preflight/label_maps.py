@@ -11,6 +11,7 @@ from scopevit.preflight.images import PROBLEMS, loader_turns
 from scopevit.preflight.samples import SHOWN_FILES, Part
 
 IGNORED = 255
+REDUCED = 'reduce_zero_label'
 FEW_MAPS = 30  # that the quick check opens
 MOST_MAPS = 2000  # that it opens to make sure
 
@@ -105,7 +106,7 @@ def check_reduced(part: Part, how: Meaning, known: dict[str, Opened]) -> Iterato
         f'as many as classes; set reduce_zero_label=False'
     )
     count = sum(bool(o.labels[0]) for o in known.values() if o.labels is not None)
-    yield Finding('error', 'reduce_zero_label', part.split, count, text, tuple(part.files[:4]))
+    yield Finding('error', REDUCED, part.split, count, text, tuple(part.files[:4]))
 
 
 def has_label(file: str, label: int) -> bool:

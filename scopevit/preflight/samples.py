@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,8 @@ class Part:
 
     def images(self, chosen: np.ndarray) -> tuple[str, ...]:
         """Returns the images of the first annotations that are chosen, (M,) bool."""
-        rows = self.owners[np.flatnonzero(chosen)[:SHOWN_FILES]]
-        return tuple(dict.fromkeys(self.files[row] for row in rows))
+        rows = dict.fromkeys(self.owners[chosen].tolist())  # in their order, each once
+        return tuple(self.files[row] for row in islice(rows, SHOWN_FILES))
 
     @cached_property
     def box_sizes(self) -> np.ndarray:
