@@ -12,9 +12,9 @@ from scopevit.preflight.samples import Part
 IMBALANCE = 20  # times as many of one class as of another
 
 
-def check_labels(part: Part, heads: int | None) -> Iterator[Finding]:
-    """Yields labels that are no class, with `heads` for their number where the data tell none."""
-    count = len(part.classes) or heads
+def check_labels(part: Part) -> Iterator[Finding]:
+    """Yields labels that are no class."""
+    count = len(part.classes)
     if part.scope != 'mmpretrain' or not count or not len(part.labels):
         return
     wrong = (part.labels < 0) | (part.labels >= count)
@@ -103,8 +103,8 @@ def index_of_least(numbers: np.ndarray) -> np.intp:
     return np.where(numbers > 0, numbers, numbers.max() + 1).argmin()
 
 
-def head_classes(model: Any) -> int | None:
-    """Returns the number of classes of a classifier by its config."""
-    head = (model or {}).get('head') or {}
-    count = head.get('num_classes') or (model or {}).get('num_classes')
-    return count if isinstance(count, int) else None
+def numbered(model: dict[str, Any] | None) -> tuple[str, ...]:
+    """Returns names for the classes of a classifier whose data tell none, by its config."""
+    head = (model or {}).get('head') or model or {}
+    count = head.get('num_classes') if isinstance(head, dict) else None
+    return tuple(f'label {i}' for i in range(count)) if isinstance(count, int) else ()

@@ -32,6 +32,14 @@ class DataReport:
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     opened: dict[str, Opened] = field(default_factory=dict)
 
+    def class_table(self) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+        """Returns the classes of the first split that was counted, and the counts of those too."""
+        for part in self.parts:
+            if part.split in self.counts:
+                names = part.classes
+                return names, {s: n for s, n in self.counts.items() if len(n) == len(names)}
+        return (), {}
+
 
 def check_data(cfg: Config, splits: tuple[str, ...] = SPLITS, quick: bool = False) -> DataReport:
     """Checks the data sets of a config, of a library whose modules are registered.
@@ -50,6 +58,7 @@ def check_data(cfg: Config, splits: tuple[str, ...] = SPLITS, quick: bool = Fals
                 if isinstance(read, Finding):
                     findings.append(read)
                 else:
+                    read.classes = read.classes or classes.numbered(cfg.model)
                     parts.append(read)
         report = DataReport(findings, parts)
         maps = [f for p in parts for f in (label_maps.few_maps(p) if quick else p.maps)]
@@ -57,9 +66,7 @@ def check_data(cfg: Config, splits: tuple[str, ...] = SPLITS, quick: bool = Fals
         if not quick:
             report.opened = open_files(f for part in parts for f in part.files if f)
         for part in parts:
-            findings += check_part(
-                part, report.opened, opened_maps, classes.head_classes(cfg.model)
-            )
+            findings += check_part(part, report.opened, opened_maps)
             if part.maps and not quick:
                 label_maps.fill_from_maps(part, opened_maps)
         findings += check_splits(report, quick)
@@ -80,9 +87,7 @@ def checked_files(cfg: Config, split: str) -> Iterator[Finding]:
         yield Finding('error', 'files', split, 1, error_text(error))
 
 
-def check_part(
-    part: Part, opened: dict[str, Opened], maps: dict[str, Opened], heads: int | None
-) -> Iterator[Finding]:
+def check_part(part: Part, opened: dict[str, Opened], maps: dict[str, Opened]) -> Iterator[Finding]:
     """Yields what is wrong with a part by itself."""
     yield from ids.check_ids(part)
     yield from images.check_missing(part)
@@ -90,7 +95,7 @@ def check_part(
     yield from boxes.check_boxes(part)
     yield from boxes.check_filter(part)
     yield from keypoints.check_keypoints(part)
-    yield from classes.check_labels(part, heads)
+    yield from classes.check_labels(part)
     yield from classes.check_names(part)
     yield from label_maps.check_maps(part, maps, opened)
     if opened:

@@ -64,15 +64,9 @@ def check_keys(part: Part) -> Iterator[Finding]:
     if nameless:
         text = f'{part.ann_file}: image {nameless[0]} has no file_name'
         yield Finding('error', 'no file_name', part.split, len(nameless), text)
-    # mmdet reads the area of every object; evaluation reads the others, too.
-    needed = ['area'] if part.scope == 'mmdet' else []
-    if part.split != 'train':
-        needed = ['area', 'iscrowd'] + ['num_keypoints'] * (part.scope == 'mmpose')
-    for name in needed:
-        if coco.lacking.get(name):
-            reader = part.scope if [name, part.scope] == ['area', 'mmdet'] else 'its evaluation'
-            text = f'{part.ann_file}: annotations have no {name}, which {reader} reads: add it'
-            yield Finding('error', f'no {name}', part.split, coco.lacking[name], text)
+    if part.scope == 'mmdet' and coco.lacking.get('area'):
+        text = f'{part.ann_file}: annotations have no area, which mmdet reads: add it'
+        yield Finding('error', 'no area', part.split, coco.lacking['area'], text)
 
 
 def check_annotated(part: Part) -> Iterator[Finding]:

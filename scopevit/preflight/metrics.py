@@ -2,27 +2,47 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
 from scopevit.engine.checks.coco import CocoFile, read_coco
+from scopevit.engine.walk import type_name
 from scopevit.preflight.findings import Finding
 from scopevit.preflight.samples import Part
 
 
 def check_metrics(cfg: Config, parts: list[Part]) -> Iterator[Finding]:
-    """Yields metrics whose annotation file is another than that of their data set."""
+    """Yields metrics whose annotation file is not that of their data set, or lacks keys."""
     for split in ('val', 'test'):
         own = [part for part in parts if part.split == split and part.coco is not None]
         metrics = cfg.get(f'{split}_evaluator') or []
         for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
             path = metric.get('ann_file')
-            if not isinstance(path, str) or len(own) != 1 or not Path(path).is_file():
+            if not isinstance(path, str) or not own or not Path(path).is_file():
                 continue
-            if Path(path).resolve() != Path(own[0].ann_file).resolve():
-                key = f'{split}_evaluator.ann_file'
-                yield from compare(own[0], read_coco(Path(path), key), path, key)
+            key = f'{split}_evaluator.ann_file'
+            coco = read_coco(Path(path), key)
+            if type_name(metric) == 'CocoMetric':
+                yield from check_keys(coco, path, split, needed_keys(metric, cfg.default_scope))
+            if len(own) == 1 and Path(path).resolve() != Path(own[0].ann_file).resolve():
+                yield from compare(own[0], coco, path, key)
+
+
+def needed_keys(metric: dict[str, Any], scope: str) -> list[str]:
+    """Returns the keys of annotations that COCO's evaluation reads."""
+    if scope != 'mmpose':
+        return ['area', 'iscrowd']
+    return ['area'] * metric.get('use_area', True) + ['iscrowd', 'num_keypoints']
+
+
+def check_keys(coco: CocoFile, path: str, split: str, names: list[str]) -> Iterator[Finding]:
+    """Yields keys that annotations lack and the evaluation reads, after the first epoch."""
+    for name in names:
+        if coco.lacking.get(name):
+            text = f'{path}: annotations have no {name}, which the evaluation reads: add it'
+            yield Finding('error', f'no {name}', split, coco.lacking[name], text)
 
 
 def compare(part: Part, other: CocoFile, path: str, key: str) -> Iterator[Finding]:

@@ -52,7 +52,7 @@ def draw_report(path: Path, cfg: Config, data: DataReport, findings: list[Findin
 def draw_numbers(figure: SubFigure, cfg: Config, data: DataReport) -> None:
     """Draws the classes and the sizes."""
     panels: list[Any] = []
-    if data.counts:
+    if data.class_table()[1]:
         panels.append(draw_classes)
     if any(len(object_sizes(data.parts, split)[0]) for split in COLORS):
         panels.append(draw_objects)
@@ -69,8 +69,7 @@ def draw_numbers(figure: SubFigure, cfg: Config, data: DataReport) -> None:
 
 def draw_classes(ax: Axes, cfg: Config, data: DataReport) -> None:
     """Draws how often each class occurs in each split."""
-    names = data.parts[0].classes
-    counts = {s: n for s, n in data.counts.items() if len(n) == len(names)}
+    names, counts = data.class_table()
     everything = np.concatenate(list(counts.values()))
     positive = everything[everything > 0]
     logarithmic = bool(len(positive)) and positive.max() > UNEVEN * positive.min()

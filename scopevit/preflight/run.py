@@ -90,9 +90,8 @@ def tell(
         width = max(len(name) for name, _ in facts)
         for name, value in facts:
             say(f'{name.ljust(width)}  {value}')
-    if data.parts and data.counts:
+    names, counts = data.class_table()
+    if counts:
         say('')
-        part = data.parts[0]
-        head = 'keypoint' if part.scope == 'mmpose' else 'class'
-        print_counts(part.classes, data.counts, say, head)
+        print_counts(names, counts, say, 'keypoint' if data.parts[0].scope == 'mmpose' else 'class')
     say('')

@@ -39,13 +39,10 @@ def print_counts(
     head: str = 'class',
 ) -> None:
     """Prints how often classes occur in each split, the most frequent first."""
-    if not counts or not names:
-        return
-    splits = {split: numbers for split, numbers in counts.items() if len(numbers) == len(names)}
-    order = np.argsort(-sum(splits.values(), np.zeros(len(names))), kind='stable')
+    order = np.argsort(-np.sum(list(counts.values()), axis=0), kind='stable')
     chosen = order if len(order) <= MOST_CLASSES else [*order[: MOST_CLASSES - 1], order[-1]]
     width = max(len(head), *(len(names[i]) for i in chosen))
-    columns = {split: [f'{numbers[i]:,}' for i in chosen] for split, numbers in splits.items()}
+    columns = {split: [f'{numbers[i]:,}' for i in chosen] for split, numbers in counts.items()}
     widths = {split: max(len(split), *map(len, column)) for split, column in columns.items()}
     say('  '.join([head.ljust(width), *(split.rjust(widths[split]) for split in columns)]))
     for row, i in enumerate(chosen):

@@ -61,15 +61,20 @@ def test_unknown_category(boxes):
 
 
 @pytest.mark.parametrize(
-    ('split', 'name', 'reader'),
-    [('train', 'area', 'mmdet'), ('val', 'area', 'mmdet'), ('val', 'iscrowd', 'its evaluation')],
+    ('split', 'name', 'readers'),
+    [
+        ('train', 'area', ['mmdet']),
+        ('val', 'area', ['mmdet', 'the evaluation']),
+        ('val', 'iscrowd', ['the evaluation']),
+    ],
 )
-def test_keys_that_somebody_reads(split, name, reader, boxes):
+def test_keys_that_somebody_reads(split, name, readers, boxes):
     for annotation in boxes.coco[split]['annotations'][:2]:
         del annotation[name]
     found = boxes.only()
-    assert shape(found) == ('error', f'no {name}', split, 2)
-    assert f'no {name}, which {reader} reads' in found.text
+    assert found.level == 'error' and found.what == f'no {name}' and found.where == split
+    assert found.count == 2 * len(readers)
+    assert f'no {name}, which {readers[0]} reads' in found.text
 
 
 def test_images_without_size_or_name(boxes):

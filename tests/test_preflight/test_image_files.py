@@ -18,6 +18,7 @@ from checked_sets import (
     segmentation_set,
 )
 from PIL import Image
+from tasks import DEMO
 
 from scopevit.own_data.files import ORIENTATION
 from scopevit.preflight.files import open_files, open_image
@@ -274,6 +275,42 @@ def test_labels_that_count_from_1(tmp_path):
     assert 'label [3] of' in found['labels out of range'].text
     assert 'labels count from 1 on, where they must from 0' in found['labels out of range'].text
     assert found['classes that never occur'].text.startswith('train_dataloader.dataset: cat never')
+
+
+def test_labels_without_names(tmp_path):
+    checked = classification_set(tmp_path)
+    for split in ('train', 'val'):
+        del checked.cfg[f'{split}_dataloader']['dataset']['metainfo']
+    assert checked.findings() == []
+    (tmp_path / 'train.txt').write_text('train0.png 0\ntrain1.png 2\ntrain2.png 2\n')
+    found = checked.only()
+    assert shape(found) == ('warning', 'classes that never occur', 'train', 1)
+    assert 'label 1 never occurs' in found.text
+
+
+def test_images_without_labels(tmp_path):
+    checked = classification_set(tmp_path)
+    for split in ('train', 'val'):
+        dataset = checked.cfg[f'{split}_dataloader']['dataset']
+        del dataset['ann_file']
+        dataset['with_label'] = False
+    assert shape(checked.only()) == ('error', 'no annotations', 'val', 3)
+
+
+def test_images_in_memory(tmp_path):
+    """Those of Fashion-MNIST are in no files of their own."""
+    checked = classification_set(tmp_path)
+    dataset = dict(type='FashionMNIST', data_root=str(DEMO / 'fashion_mnist'), download=False)
+    val = dict(dataset, split='test', test_mode=True)
+    checked.cfg = dict(default_scope='mmpretrain', model={}, **loaders(train=dataset, val=val))
+    assert checked.findings(quick=False) == []
+    checked.cfg |= loaders(val=dataset)
+    assert shape(checked.only(quick=False)) == (
+        'warning',
+        'images of train again',
+        'train, val',
+        6000,
+    )
 
 
 def folders(folder: Path, train: tuple[str, ...], val: tuple[str, ...]) -> None:
