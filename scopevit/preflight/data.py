@@ -61,14 +61,15 @@ def check_data(cfg: Config, splits: tuple[str, ...] = SPLITS, quick: bool = Fals
                     read.classes = read.classes or classes.numbered(cfg.model)
                     parts.append(read)
         report = DataReport(findings, parts)
-        maps = [f for p in parts for f in (label_maps.few_maps(p) if quick else p.maps)]
-        opened_maps = open_files(maps, as_maps=True) if maps else {}
-        if not quick:
-            report.opened = open_files(f for part in parts for f in part.files if f)
+        if quick:
+            maps = {file: opened for p in parts for file, opened in label_maps.open_few(p).items()}
+        else:
+            maps = open_files((file for part in parts for file in part.maps), as_maps=True)
+            report.opened = open_files(file for part in parts for file in part.files if file)
         for part in parts:
-            findings += check_part(part, report.opened, opened_maps)
+            findings += check_part(part, report.opened, maps)
             if part.maps and not quick:
-                label_maps.fill_from_maps(part, opened_maps)
+                label_maps.fill_from_maps(part, maps)
         findings += check_splits(report, quick)
         findings += metrics.check_metrics(cfg, parts)
         if not any(found.what in boxes.OTHER_NUMBERS for found in findings):

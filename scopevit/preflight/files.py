@@ -61,6 +61,8 @@ def open_files(files: Iterable[str], as_maps: bool = False) -> dict[str, Opened]
         as_maps: Whether to count the labels in place of hashing.
     """
     paths = list(dict.fromkeys(files))
+    if not paths:
+        return {}
     silence_decoders()
     threads = os.cpu_count() or 1
     console = Console(stderr=True)

@@ -37,8 +37,8 @@ def check_ids(part: Part) -> Iterator[Finding]:
             'number from 1 on'
         )
         yield Finding('warning', 'annotation id 0', part.split, 1, text)
-    unknown = [i for i, key in enumerate(coco.category_ids) if key not in coco.categories]
-    if unknown:
+    if coco.used_categories - set(coco.categories):
+        unknown = [i for i, key in enumerate(coco.category_ids) if key not in coco.categories]
         row = unknown[0]
         text = (
             f'{part.ann_file}: category_id {coco.category_ids[row]} of annotation '

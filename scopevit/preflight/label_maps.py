@@ -139,7 +139,7 @@ def check_map_sizes(
         yield Finding('error', 'label maps of another size', part.split, len(files), text, shown)
 
 
-def few_maps(part: Part) -> list[str]:
-    """Returns some label maps from all over a part."""
+def open_few(part: Part) -> dict[str, Opened]:
+    """Opens some label maps from all over a part."""
     chosen = np.linspace(0, len(part.maps) - 1, min(FEW_MAPS, len(part.maps))).astype(int)
-    return [part.maps[i] for i in chosen]
+    return {part.maps[i]: open_map(part.maps[i]) for i in chosen}

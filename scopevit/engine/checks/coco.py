@@ -31,6 +31,7 @@ class CocoFile:
         owners: Row of the image of an annotation, -1 where it is none of the file, (M,).
         image_refs: Id of the image that an annotation names.
         category_ids: One an annotation.
+        used_categories: All of these, once.
         boxes: xywh, (M, 4); NaN where an annotation has no such box.
         areas: (M,); NaN where it has none.
         crowds: Whether an annotation is a crowd, or to be ignored, (M,).
@@ -51,6 +52,7 @@ class CocoFile:
     owners: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     image_refs: list[Any] = field(default_factory=list)
     category_ids: list[Any] = field(default_factory=list)
+    used_categories: frozenset[Any] = frozenset()
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     areas: np.ndarray = field(default_factory=lambda: np.zeros(0))
     crowds: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
@@ -116,6 +118,7 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
     rows = {key: i for i, key in enumerate(image_ids)}
     refs = [a.get('image_id') for a in annotations]
     ids = [a.get('id') for a in annotations]
+    category_ids = [a.get('category_id') for a in annotations]
     lengths = Counter(len(a['keypoints']) for a in annotations if 'keypoints' in a)
     return CocoFile(
         keys=frozenset(content),
@@ -127,7 +130,8 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         ids=ids,
         owners=np.array([rows.get(ref, -1) for ref in refs], np.int64),
         image_refs=refs,
-        category_ids=[a.get('category_id') for a in annotations],
+        category_ids=category_ids,
+        used_categories=frozenset(category_ids),
         boxes=numbers([a.get('bbox') for a in annotations], 4),
         areas=column([a.get('area') for a in annotations]),
         crowds=np.array([bool(a.get('iscrowd') or a.get('ignore')) for a in annotations], bool),

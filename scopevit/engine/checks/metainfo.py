@@ -51,7 +51,7 @@ def check_categories(
     Categories that shall be left out are named in `metainfo=dict(ignored_categories=(...))`.
     """
     names = coco.categories
-    used = set(coco.category_ids)
+    used = set(coco.used_categories)
     unknown = used - set(names)
     if unknown:
         raise InputError(f'category_id of an annotation is none of categories, {unknown}: {path}')
