@@ -32,7 +32,7 @@ class Opened:
         orientation: Of EXIF; 1 is upright.
         digest: Of the decoded pixels: copies with other metadata, or of another lossless format,
             have the same.
-        problem: 'missing', 'unreadable' or 'truncated'; '' where it is whole.
+        problem: 'missing', 'unreadable', 'truncated' or 'too large'; '' where it is whole.
         said: By the decoder.
         labels: Pixels of each number, (256,), of a label map.
     """
@@ -92,7 +92,9 @@ def open_image(path: str) -> Opened:
             return Opened(image.size, orientation, digest.digest())
     except FileNotFoundError:
         return Opened(problem='missing', said='no such file')
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:  # several at once would fill the memory
+        return Opened(problem='too large', said=str(error))
+    except UnidentifiedImageError as error:
         return open_by_opencv(path, str(error))
     # Whatever a decoder may say to damaged content.
     except (OSError, ValueError, SyntaxError, MemoryError, IndexError, EOFError) as error:
@@ -105,7 +107,7 @@ def opencv_decodes(path: str) -> bool:
 
 
 def open_by_opencv(path: str, said: str) -> Opened:
-    """Opens what Pillow does not know, or finds too large, by the decoder of the pipelines."""
+    """Opens what Pillow does not know by the decoder of the pipelines."""
     try:
         pixels = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):
@@ -129,7 +131,7 @@ def open_map(path: str) -> Opened:
             size = image.size
     except FileNotFoundError:
         return Opened(problem='missing', said='no such file')
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         return Opened(problem='unreadable', said=str(error))
     except (OSError, ValueError, SyntaxError, MemoryError, IndexError, EOFError) as error:
         return Opened(problem='truncated', said=str(error) or type(error).__name__)

@@ -20,6 +20,7 @@ PROBLEMS = {
     'missing': ('missing images', 'is not there'),
     'unreadable': ('unreadable images', 'cannot be read'),
     'truncated': ('truncated images', 'is damaged'),
+    'too large': ('images too large', 'is too large to be opened'),
 }
 
 

@@ -40,7 +40,8 @@ def draw_report(path: Path, cfg: Config, data: DataReport, findings: list[Findin
     rows = -(-len(samples) // COLUMNS)
     tops = [5.0] + [4.6 * rows] * bool(rows)
     figure = Figure((WIDTH, sum(tops) + 0.6), dpi=100, layout='constrained')
-    figure.suptitle(f'{Path(cfg.filename).name}: {summarize(findings)}', fontsize=13)
+    name = shorten(Path(cfg.filename).name, 80)
+    figure.suptitle(f'{name}: {summarize(findings)}', fontsize=13)
     parts = figure.subfigures(len(tops), 1, height_ratios=tops, squeeze=False).ravel()
     draw_numbers(parts[0], cfg, data)
     if samples:
@@ -228,8 +229,8 @@ def draw_grid(figure: SubFigure, samples: list[Sample], rows: int) -> None:
 
 
 def shorten(text: str, length: int = LONGEST_NAME) -> str:
-    """Returns a text, the middle left out where it is long."""
-    if len(text) <= length:
-        return text
-    half = (length - 1) // 2
-    return f'{text[:half]}…{text[-half:]}'
+    """Returns a text as matplotlib takes it, the middle left out where it is long."""
+    if len(text) > length:
+        half = (length - 1) // 2
+        text = f'{text[:half]}…{text[-half:]}'
+    return text.replace('$', r'\$')  # no formula

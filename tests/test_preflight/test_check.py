@@ -6,13 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from checked_sets import noise
+from checked_sets import detection_set, noise
+from mmengine.config import Config
 from PIL import Image
 from tasks import DEMO, copy_coco
 
 from scopevit.errors import InputError
 from scopevit.own_data.new import new_config
+from scopevit.preflight.data import check_data
 from scopevit.preflight.findings import Finding, merge
+from scopevit.preflight.picture import draw_report
 from scopevit.preflight.pictured import choose
 from scopevit.preflight.run import run_check
 from scopevit.preflight.samples import Part
@@ -212,3 +215,23 @@ def test_samples_with_findings_come_first_one_of_each_kind():
     assert rows[:3] == [3, 5, 4]
     assert rows[3:5] == [0, 6]  # then from all over: 0, 3, 6 and 9
     assert len(rows) == len(set(rows)) == 10
+
+
+@pytest.mark.parametrize('count', [4, 64])
+def test_picture_of_strange_names(count, tmp_path):
+    """Signs of formulas, classes that never occur, and more than there is room for."""
+    names = ['a$b$', '$', r'\x', 'Straße', *(f'class {i} of a very long name' for i in range(60))]
+    checked = detection_set(tmp_path)
+    for split, content in checked.coco.items():
+        content['categories'] = [dict(id=1 + i, name=names[i]) for i in range(count)]
+        dataset = checked.cfg[f'{split}_dataloader']['dataset']
+        dataset['metainfo'] = dict(classes=names[:count])
+    checked.image('train', 1).unlink()
+    checked.image('train', 0).rename(tmp_path / 'train' / '$x^$.png')
+    checked.coco['train']['images'][0]['file_name'] = '$x^$.png'
+    checked.findings()
+    (tmp_path / 'own_$x.py').touch()
+    cfg = Config(checked.cfg, filename=tmp_path / 'own_$x.py')
+    report = check_data(cfg)
+    draw_report(tmp_path / 'check.png', cfg, report, report.findings)
+    assert Image.open(tmp_path / 'check.png').size[0] == 1600

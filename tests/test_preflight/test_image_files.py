@@ -82,6 +82,15 @@ def test_truncated_png_and_empty_file(tmp_path):
     assert open_image(str(path)).problem == 'unreadable'
 
 
+def test_image_that_would_fill_the_memory(tmp_path, monkeypatch):
+    checked = detection_set(tmp_path)
+    cv2.imwrite(str(checked.image('train', 1)), noise(5, 640, 480))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10_000)  # an error from twice as many on
+    found = checked.only(quick=False)
+    assert shape(found) == ('error', 'images too large', 'train', 1)
+    assert found.text.startswith(f'{checked.image("train", 1)} is too large to be opened: ')
+
+
 def test_format_that_opencv_does_not_read(tmp_path):
     path = tmp_path / 'a.png'
     Image.new('RGB', (8, 8)).save(path, 'ICO')
