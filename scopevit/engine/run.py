@@ -198,13 +198,15 @@ def read_start(cfg: Config, resume: str | None, pretrained: str | None) -> dict[
     return read_weights(cfg.load_from) if cfg.get('load_from') else None
 
 
-def build_runner(cfg: Config, launcher: str) -> CheckedRunner:
-    """Builds the Runner of a config, in the process group of a launcher."""
+def build_runner(
+    cfg: Config, launcher: str, kind: type[CheckedRunner] = CheckedRunner
+) -> CheckedRunner:
+    """Builds the Runner of a config, of some kind, in the process group of a launcher."""
     if 'runner_type' in cfg:
         raise InputError(f'{cfg.filename}: runner_type is not supported, remove it')
     check_launcher(launcher)
     cfg.launcher = launcher
     setup(cfg, launcher)
-    runner = CheckedRunner.from_cfg(cfg)
+    runner: CheckedRunner = kind.from_cfg(cfg)
     print_log(f'compat: {", ".join(compat.acted) or "nothing to adapt"}', logger='current')
     return runner
