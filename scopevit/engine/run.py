@@ -72,6 +72,9 @@ def train(
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
             a sample that cannot be read turns up only in the course of training.
     """
+    # Imports this package in turn.
+    from scopevit.preflight.quick import check_quickly, log_findings
+
     cfg = load_config(config, cfg_options, work_dir)
     announce(f'{config}: loading {cfg.get("default_scope")}', launcher)
     library = find_library(cfg.get('default_scope'))
@@ -81,10 +84,12 @@ def train(
     if log:
         enable_log(cfg, library, log)
     checkpoint = read_start(cfg, resume, pretrained)
-    announce('checking the files of the data', launcher)
+    announce('checking the data', launcher)
     check_files(cfg, 'train', 'val')
+    found = check_quickly(cfg, config)
     with input_errors(str(config)):
         runner = build_runner(cfg, launcher)
+        log_findings(found, runner.logger)
         model = unwrap_model(runner.model)
         check_pretrained(model)
         if checkpoint is not None:
