@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from mmengine.config import Config
 
 from scopevit.files import replacing
@@ -106,6 +107,7 @@ def draw_classes(ax: Axes, cfg: Config, data: DataReport) -> None:
         ax.set_ylim(bottom=0.5)
     else:
         ax.set_ylim(bottom=0)
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(x=0.01)
     ax.set_title(title, fontsize=11)
     ax.legend(frameon=False, ncols=len(counts), loc='lower right', bbox_to_anchor=(1, 1))
@@ -127,7 +129,7 @@ def draw_objects(ax: Axes, cfg: Config, data: DataReport) -> None:
     finest = smallest_stride(cfg) if detects else None
     strides = [finest] if finest else []
     everything = np.concatenate([*sides.values(), marks, strides])
-    low, high = max(0.5, everything.min() / 1.3), everything.max() * 1.3
+    low, high = max(0.5, everything.min() / 1.5), everything.max() * 1.5
     bins = np.geomspace(low, high, 40)
     for split, values in sides.items():
         filled = split == 'train'
@@ -152,7 +154,9 @@ def draw_objects(ax: Axes, cfg: Config, data: DataReport) -> None:
     where = 'the network' if detects else 'the image'
     ax.set_xlabel(f'root of the area, in pixels of {where}')
     ax.set_ylabel('% of the objects')
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     ax.xaxis.set_major_formatter('{x:g}')
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_title('object sizes', fontsize=11, pad=24)
     ax.legend(frameon=False, fontsize=8, loc='lower center', bbox_to_anchor=(0.5, 1), ncols=4,
               columnspacing=1, handlelength=1.5)  # fmt: skip

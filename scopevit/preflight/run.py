@@ -5,12 +5,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from scopevit.engine.config import load_config, require, set_loader_defaults
-from scopevit.engine.libraries import find_library
+from scopevit.engine.libraries import Library, find_library
 from scopevit.errors import InputError
 from scopevit.files import write_json
 from scopevit.preflight.data import DataReport, check_data
-from scopevit.preflight.findings import Finding
+from scopevit.preflight.findings import Finding, merge
+from scopevit.preflight.model import check_model
+from scopevit.preflight.report import ModelReport
 from scopevit.preflight.table import print_counts, print_table, summarize
 
 
@@ -50,6 +54,9 @@ def run_check(
     set_loader_defaults(cfg, library)
     data = check_data(cfg, quick=quick)
     findings, facts = data.findings, list(describe(data))
+    if not quick:
+        tried = try_model(cfg, library, data, say)
+        findings, facts = merge([*findings, *tried.findings]), [*facts, *tried.facts]
     picture = None if quick and out is None else Path(out or Path(cfg.work_dir, 'check.png'))
     tell(findings, facts, data, say)
     if picture is not None:
@@ -62,6 +69,16 @@ def run_check(
         write_json(json_path, content)
     say(summarize(findings))
     return int(any(found.level == 'error' for found in findings))
+
+
+def try_model(
+    cfg: Config, library: Library, data: DataReport, say: Callable[[str], object]
+) -> ModelReport:
+    """Tries the model, where the data have no errors, which would only come up again."""
+    if any(found.level == 'error' for found in data.findings):
+        say('the model is not tried while the data have errors')
+        return ModelReport()
+    return check_model(cfg, library, say)
 
 
 def describe(data: DataReport) -> list[tuple[str, str]]:

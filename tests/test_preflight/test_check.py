@@ -17,6 +17,7 @@ from scopevit.preflight.data import check_data
 from scopevit.preflight.findings import Finding, merge
 from scopevit.preflight.picture import draw_report
 from scopevit.preflight.pictured import choose
+from scopevit.preflight.report import ModelReport
 from scopevit.preflight.run import run_check
 from scopevit.preflight.samples import Part
 from scopevit.preflight.table import print_counts, print_table, summarize
@@ -121,6 +122,25 @@ def test_check_without_training_data(make_task):
     task = make_task('pose')
     with pytest.raises(InputError, match='has no train_dataloader'):
         run_check(task.config, cfg_options={'train_dataloader': None}, quick=True)
+
+
+def test_model_is_tried_where_the_data_have_no_errors(make_task, monkeypatch, capsys):
+    task, tried = make_task('detection'), []
+
+    def check_model(cfg, library, say) -> ModelReport:
+        tried.append(library.name)
+        found = Finding('error', 'loss is NaN', 'train', 1, 'the loss is NaN')
+        return ModelReport([found], [('memory of a step', '1.2 GiB')])
+
+    monkeypatch.setattr('scopevit.preflight.run.check_model', check_model)
+    assert run_check(task.config, work_dir=str(task.work_dir)) == 1
+    out = capsys.readouterr().out
+    assert tried == ['mmdet'] and (task.work_dir / 'check.png').is_file()
+    assert '\nmemory of a step  1.2 GiB\n' in out and '1 error, 2 warnings' in out
+    edit_json(task.data / 'instances.json', to_corners)
+    assert run_check(task.config, work_dir=str(task.work_dir)) == 1
+    assert tried == ['mmdet']
+    assert 'the model is not tried while the data have errors' in capsys.readouterr().out
 
 
 # What a training begins with
