@@ -27,7 +27,8 @@ def check_files(cfg: Config, *modes: str) -> None:
             if isinstance(path, str) and path:
                 coco = check_annotation_file(Path(path), key)
                 evaluates = 'type' in metric and not metric.get('format_only')
-                if coco and evaluates and type_name(metric) == 'CocoMetric':
+                # Of a training, scopevit/preflight tells it.
+                if mode == 'test' and coco and evaluates and type_name(metric) == 'CocoMetric':
                     check_annotated(coco, Path(path), key)
 
 
