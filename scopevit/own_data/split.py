@@ -93,7 +93,8 @@ def draw_stratified(images: list[OwnImage], seed: int) -> list[int]:
     strata = defaultdict(list)
     for i, stratum in enumerate(rarest_classes(images)):
         strata[stratum].append(i)
-    draw, drawn, share = random.Random(seed), [], 0.0
+    drawn: list[int] = []
+    draw, share = random.Random(seed), 0.0
     for stratum in sorted(strata):
         members = strata[stratum]
         draw.shuffle(members)
