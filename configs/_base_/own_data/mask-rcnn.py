@@ -1,21 +1,12 @@
 # What `scopevit new detection` builds on for masks: the recipe for COCO, from new weights on few
 # images. Norms in the pyramid, rate and clipping are those of configs/demo, which were tried on 48
-# tiles. Pyramid and heads are half as wide as for COCO, and a quarter as many boxes are sampled:
-# with COCO's, a step takes twice as long on a CPU.
+# tiles.
 _base_ = '../../detection/mask-rcnn_scopevit-tiny_fpn_1x_coco.py'
 
 model = dict(
     # The published 1e-6 needs hundreds of epochs to open the branches.
     backbone=dict(layer_scale_init_value=0.1),
-    neck=dict(out_channels=128, norm_cfg=dict(type='BN')),
-    rpn_head=dict(in_channels=128, feat_channels=128),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=128),
-        bbox_head=dict(in_channels=128, fc_out_channels=512),
-        mask_roi_extractor=dict(out_channels=128),
-        mask_head=dict(in_channels=128, conv_out_channels=128),
-    ),
-    train_cfg=dict(rcnn=dict(sampler=dict(num=128))),
+    neck=dict(norm_cfg=dict(type='BN')),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
