@@ -110,10 +110,11 @@ def best_overlaps(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
         shapes: Widths and heights of the anchors, (A, 2).
     """
     best = np.zeros(len(sizes))
-    areas = sizes.prod(axis=1)
-    for shape in shapes:
-        common = np.minimum(sizes, shape).prod(axis=1)
-        best = np.maximum(best, common / (areas + shape.prod() - common))
+    widths, heights = np.ascontiguousarray(sizes.T)  # columns apart are several times as fast
+    areas = widths * heights
+    for width, height in shapes:
+        common = np.minimum(widths, width) * np.minimum(heights, height)
+        np.maximum(best, common / (areas + width * height - common), out=best)
     return best
 
 
