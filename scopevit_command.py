@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent / 'scopevit'
 # Each has the first line of its docstring as help, `EXAMPLE`, `add_arguments` and `run`.
 COMMANDS = {
     'new': 'scopevit.commands.new',
+    'check': 'scopevit.commands.check',
     'train': 'scopevit.commands.train',
     'test': 'scopevit.commands.test',
     'predict': 'scopevit.commands.predict',

@@ -1,7 +1,8 @@
-"""Publishing: the weights of a checkpoint alone, in a file with their hash in its name."""
+"""Publishing: what prediction needs of a checkpoint, in a file with its hash in its name."""
 
 import hashlib
 import io
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +10,22 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from mmengine.config import Config
 from torch import Tensor
 
 from scopevit.checkpoint import read_checkpoint
 from scopevit.errors import InputError
 from scopevit.files import write_bytes
+from scopevit.inference.recipe import find_test
+from scopevit.inference.stored_config import stored_config, without_initial_weights
 from scopevit.state_dict import below_prefix, is_state_dict, unwrap_state_dict
+
+# What prediction takes of a config, of the data set of its test, and of no step of a pipeline.
+CONFIG_KEYS = ('custom_imports', 'default_scope', 'model', 'data_preprocessor')
+DATASET_KEYS = ('type', 'metainfo', 'data_mode', 'pipeline')
+STORAGE = 'backend_args'  # a server's address, and perhaps what opens it
+# Of a machine: /home, ~/data, C:\data, s3://bucket.
+PLACE = re.compile(r'[/~\\]|[A-Za-z]:[/\\]|\w+://')
 
 
 def publish_checkpoint(
@@ -22,7 +33,8 @@ def publish_checkpoint(
 ) -> Path:
     """Writes the weights of a checkpoint to a file with its hash in the name.
 
-    The same weights and description of the classes give the same file.
+    The description of the classes and what prediction takes of the config go along, see
+    `published_config`. The same of all three give the same file.
 
     Args:
         src: Checkpoint of a training.
@@ -48,7 +60,7 @@ def publish_checkpoint(
         content = safetensors.torch.save(weights, metadata={'format': 'pt'})
     else:
         buffer = io.BytesIO()  # a file's own name would become part of its content
-        torch.save({'meta': published_meta(checkpoint), 'state_dict': weights}, buffer)
+        torch.save({'meta': published_meta(checkpoint, Path(src)), 'state_dict': weights}, buffer)
         content = buffer.getvalue()
     return write_hashed(content, out, '.safetensors' if as_safetensors else '.pth')
 
@@ -69,11 +81,61 @@ def choose_weights(checkpoint: object, path: str | Path, ema: bool | None) -> di
     return weights
 
 
-def published_meta(checkpoint: object) -> dict[str, object]:
-    """Returns what a checkpoint says about its classes; the rest is about a run and its files."""
+def published_meta(checkpoint: object, path: Path) -> dict[str, object]:
+    """Returns what prediction needs besides weights; the rest is about a run and its files."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    dataset_meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
-    return {'dataset_meta': to_plain(dataset_meta)} if dataset_meta else {}
+    if not isinstance(meta, Mapping):
+        return {}
+    config = published_config(meta['cfg'], path) if isinstance(meta.get('cfg'), str) else ''
+    found = {'cfg': config, 'dataset_meta': to_plain(meta.get('dataset_meta'))}
+    return {key: value for key, value in found.items() if value}
+
+
+def published_config(text: str, path: Path) -> str:
+    """Returns what prediction takes of a config, without places on a machine.
+
+    Args:
+        text: The config, as mmengine stores it in a checkpoint.
+        path: The checkpoint, for messages.
+
+    Returns:
+        The text of a config; none of one that prediction would refuse: it is more than data, or has
+        no model or no pipeline of a test.
+    """
+    if not text.strip():
+        return ''
+    try:
+        cfg = stored_config(text, path)
+    except InputError:
+        return ''
+    loader, dataset = find_test(cfg)
+    if not isinstance(cfg.get('model'), Mapping) or not dataset.get('pipeline'):
+        return ''
+    kept = {key: cfg[key] for key in CONFIG_KEYS if key in cfg}
+    kept['model'] = without_initial_weights(kept['model'])
+    kept['test_dataloader'] = {
+        'batch_size': loader.get('batch_size') or 1,
+        'dataset': {key: dataset[key] for key in DATASET_KEYS if key in dataset},
+    }
+    return str(Config(without_places(kept)).pretty_text)
+
+
+def without_places(value: Any) -> Any:
+    """Returns a part of a config without values that are places on a machine or a server."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(without_places(item) for item in value if not is_place(item))
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: without_places(item)
+        for key, item in value.items()
+        if key != STORAGE and not is_place(item)
+    }
+
+
+def is_place(value: object) -> bool:
+    """Whether a value is an absolute path, or an address."""
+    return isinstance(value, str) and PLACE.match(value) is not None
 
 
 def to_plain(value: Any) -> object:

@@ -9,6 +9,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,10 @@ def backbone_case(name: str, forms: Sequence[str], arch: str, device: str) -> Ca
     """Measures the backbone in forms."""
     mode, size, batch_size = parse_case(name)
     network = eager_network(arch, size)
-    images = network.make_input(batch_size)
+    try:
+        images = network.make_input(batch_size)
+    except RuntimeError as error:
+        raise InputError(f'--cases: {name}: no memory for such images') from error
     operations = OPERATIONS[mode] * batch_size * count_complexity(network)[0].multiply_adds
     candidates = [
         (
@@ -174,9 +178,18 @@ def form_of_any(form: str) -> str:
 
 
 def in_process(function: Callable, *args: object) -> Any:
-    """Calls a function in a new process, whose allocator no other measurement has been at."""
+    """Calls a function in a new process, whose allocator no other measurement has been at.
+
+    Raises:
+        InputError: If that process is killed; the message names the first of the arguments.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
-        return pool.submit(function, *args).result()
+        try:
+            return pool.submit(function, *args).result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                f'the process of {args[0]} was killed, as it is where memory runs out'
+            ) from error
 
 
 def profile_case(name: str, arch: str, device: str) -> dict[str, dict[str, float]]:

@@ -25,6 +25,7 @@ from scopevit.benchmark.memory import PeakMemory
 from scopevit.benchmark.networks import Network, build_network, height_width
 from scopevit.benchmark.training import training_loss
 from scopevit.benchmark.work import Work
+from scopevit.engine.checks.kinds import check_kinds
 from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError
 
@@ -127,6 +128,7 @@ def predict_step(cfg: Config, size: tuple[int, int] | None = None) -> Prediction
         InputError: If torch is built for CPUs alone, or the recipe does not tell what is needed.
     """
     check_cuda_code()
+    check_kinds(cfg, str(cfg.filename))
     batch_size = (cfg.get('train_dataloader') or {}).get('batch_size')
     if batch_size is None:
         raise InputError(f'{cfg.filename} has no train_dataloader.batch_size')

@@ -45,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='classes of a classification; default: 5',
     )
+    parser.add_argument(
+        '--tile',
+        action=PositiveInt,
+        metavar='SIZE',
+        help='predict larger images in tiles of this many pixels a side, which overlap; for '
+        'detection and segmentation',
+    )
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument(
         '--detector', metavar='CHECKPOINT', help='for poses: a detection that finds the boxes'
@@ -80,4 +87,5 @@ def run(args: argparse.Namespace) -> int:
         detector=args.detector,
         min_score=args.min_score,
         top_k=args.top_k,
+        tile=args.tile,
     )

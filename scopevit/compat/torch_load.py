@@ -62,6 +62,11 @@ def _known_method(owner: object, name: object) -> Callable[..., Any]:
     )
 
 
+def _no_bytes() -> bytes:
+    """Stands in for `bytes` in a checkpoint, which calls it for the content of an empty array."""
+    return b''
+
+
 def _numpy_globals() -> list[Any]:
     """Arrays, scalars and their number and text types; object arrays stay out."""
     reconstruct: Any = np.empty(0).__reduce__()[0]
@@ -77,7 +82,11 @@ def _numpy_globals() -> list[Any]:
 
 
 # Made once: torch keeps a set, so adding the same objects again changes nothing.
-_SAFE_GLOBALS: list[Any] = [*_numpy_globals(), _named(_known_method, 'builtins', 'getattr')]
+_SAFE_GLOBALS: list[Any] = [
+    *_numpy_globals(),
+    _named(_known_method, 'builtins', 'getattr'),
+    _named(_no_bytes, 'builtins', 'bytes'),
+]
 
 
 def apply() -> None:

@@ -72,6 +72,9 @@ def train(
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
             a sample that cannot be read turns up only in the course of training.
     """
+    # Imports this package in turn.
+    from scopevit.preflight.quick import check_quickly, log_findings
+
     cfg = load_config(config, cfg_options, work_dir)
     announce(f'{config}: loading {cfg.get("default_scope")}', launcher)
     library = find_library(cfg.get('default_scope'))
@@ -81,10 +84,12 @@ def train(
     if log:
         enable_log(cfg, library, log)
     checkpoint = read_start(cfg, resume, pretrained)
-    announce('checking the files of the data', launcher)
+    announce('checking the data', launcher)
     check_files(cfg, 'train', 'val')
+    found = check_quickly(cfg, config)
     with input_errors(str(config)):
         runner = build_runner(cfg, launcher)
+        log_findings(found, runner.logger)
         model = unwrap_model(runner.model)
         check_pretrained(model)
         if checkpoint is not None:
@@ -193,13 +198,15 @@ def read_start(cfg: Config, resume: str | None, pretrained: str | None) -> dict[
     return read_weights(cfg.load_from) if cfg.get('load_from') else None
 
 
-def build_runner(cfg: Config, launcher: str) -> CheckedRunner:
-    """Builds the Runner of a config, in the process group of a launcher."""
+def build_runner(
+    cfg: Config, launcher: str, kind: type[CheckedRunner] = CheckedRunner
+) -> CheckedRunner:
+    """Builds the Runner of a config, of some kind, in the process group of a launcher."""
     if 'runner_type' in cfg:
         raise InputError(f'{cfg.filename}: runner_type is not supported, remove it')
     check_launcher(launcher)
     cfg.launcher = launcher
     setup(cfg, launcher)
-    runner = CheckedRunner.from_cfg(cfg)
+    runner: CheckedRunner = kind.from_cfg(cfg)
     print_log(f'compat: {", ".join(compat.acted) or "nothing to adapt"}', logger='current')
     return runner

@@ -8,8 +8,9 @@ import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from pycocotools import mask as coco_mask
 
-from scopevit.inference.images import read_image
+from scopevit.inference.images import MAX_TILED_PIXELS, read_image
 from scopevit.inference.recipe import Loading
 from scopevit.inference.results import (
     ClassificationResult,
@@ -22,6 +23,8 @@ from scopevit.inference.results import (
 
 # Small images are enlarged to about this many pixels, for lines and text to be readable.
 LONG_SIDE = 480
+# Larger ones are drawn smaller.
+LONGEST_SIDE = 8192
 OPACITY = 0.45  # of masks
 MIN_KEYPOINT_SCORE = 0.3
 Color = tuple[int, int, int]
@@ -37,15 +40,17 @@ def draw(result: Result) -> np.ndarray:
     """
     pixels = result.image
     if pixels is None:
-        pixels = read_image(Path(result.source), Loading(), channels=3)
+        pixels = read_image(Path(result.source), Loading(), 3, MAX_TILED_PIXELS)
+    longest = max(pixels.shape[:2])
+    scale = LONGEST_SIDE / longest if longest > LONGEST_SIDE else max(1, round(LONG_SIDE / longest))
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=kind)
     code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
     pixels = cv2.cvtColor(pixels, code)
-    scale = max(1, round(LONG_SIDE / max(pixels.shape[:2])))
-    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
     if isinstance(result, DetectionResult):
         pixels = draw_objects(pixels, result, scale)
     elif isinstance(result, SegmentationResult):
-        pixels = draw_classes(pixels, result, scale)
+        pixels = draw_classes(pixels, result)
     elif isinstance(result, PoseResult):
         pixels = draw_people(pixels, result, scale)
     return np.vstack([pixels, draw_strip(list(entries(result)), pixels, strip_lines(result))])
@@ -95,13 +100,12 @@ def draw_strip(said: list[tuple[str, Color]], pixels: np.ndarray, lines: int) ->
     return np.asarray(strip)
 
 
-def draw_objects(pixels: np.ndarray, result: DetectionResult, scale: int) -> np.ndarray:
+def draw_objects(pixels: np.ndarray, result: DetectionResult, scale: float) -> np.ndarray:
     """Draws masks and boxes; the score of a box stands above it where that is wide enough."""
-    masks = result.masks
     colors = [result.labels.color(label) for label in result.classes.tolist()]
-    if masks is not None:
-        for mask, color in zip(masks, colors):
-            blend(pixels, enlarge(mask.astype(np.uint8), scale) > 0, color)
+    # To decode one of a very large image takes a second.
+    for rle, color in zip(result.rles or () if scale >= 1 else (), colors):
+        blend(pixels, resized(coco_mask.decode(rle), pixels) > 0, color)
     picture = Image.fromarray(pixels)
     pen, width = ImageDraw.Draw(picture), line_width(pixels)
     size = max(9, round(0.7 * text_size(pixels)))
@@ -125,18 +129,18 @@ def draw_objects(pixels: np.ndarray, result: DetectionResult, scale: int) -> np.
     return np.asarray(picture)
 
 
-def draw_classes(pixels: np.ndarray, result: SegmentationResult, scale: int) -> np.ndarray:
+def draw_classes(pixels: np.ndarray, result: SegmentationResult) -> np.ndarray:
     """Lays the colours of the classes over the picture, but for black ones: a background's."""
     numbers = list(result.shares)
     table = np.zeros((max(numbers, default=0) + 1, 3), np.uint8)
     for label in numbers:
         table[label] = result.labels.color(label)
-    colors = table[enlarge(result.class_map, scale)]  # (H', W', 3)
+    colors = table[resized(result.class_map, pixels)]  # (H', W', 3)
     mixed = cv2.addWeighted(pixels, 1 - OPACITY, colors, OPACITY, 0)
     return np.where(colors.any(axis=2, keepdims=True), mixed, pixels)
 
 
-def draw_people(pixels: np.ndarray, result: PoseResult, scale: int) -> np.ndarray:
+def draw_people(pixels: np.ndarray, result: PoseResult, scale: float) -> np.ndarray:
     """Draws boxes, skeletons and keypoints, those whose score is not small."""
     picture = Image.fromarray(pixels)
     pen, width = ImageDraw.Draw(picture), line_width(pixels)
@@ -161,13 +165,14 @@ def blend(pixels: np.ndarray, mask: np.ndarray, color: Color) -> None:
     pixels[mask] = mixed.astype(np.uint8)
 
 
-def enlarge(numbers: np.ndarray, scale: int) -> np.ndarray:
-    """Repeats every pixel of an array (H, W)."""
-    return numbers if scale == 1 else numbers.repeat(scale, 0).repeat(scale, 1)
+def resized(numbers: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Returns an array (H, W) in the size of a picture, (H', W', 3)."""
+    height, width = pixels.shape[:2]
+    return cv2.resize(numbers, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def corners(box: np.ndarray, scale: int) -> tuple[float, float, float, float]:
-    """Returns a box in the pixels of an enlarged picture, at least one pixel wide."""
+def corners(box: np.ndarray, scale: float) -> tuple[float, float, float, float]:
+    """Returns a box in the pixels of a resized picture, at least one pixel wide."""
     left, top, right, bottom = (float(number) * scale for number in box)
     return left, top, max(left + 1, right), max(top + 1, bottom)
 

@@ -1,8 +1,9 @@
 """Images from files and arrays, as a test pipeline would load them."""
 
 import io
-import re
-import warnings
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -15,11 +16,13 @@ from scopevit.inference.recipe import Loading
 
 ENDINGS = ('.avif', '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 MAX_PIXELS = 100_000_000  # 300 MB once decoded
-# `read_image` says it as an error.
-warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+MAX_TILED_PIXELS = 2**30  # that OpenCV decodes; 3 GB then
+HEADERS = threading.Lock()  # Pillow's limit is for all threads
 
 
-def read_image(path: Path, loading: Loading, channels: int) -> np.ndarray:
+def read_image(
+    path: Path, loading: Loading, channels: int, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Reads an image file.
 
     The decoder is that of the test pipeline: it turns photographs as their EXIF says, and gives 8
@@ -29,18 +32,19 @@ def read_image(path: Path, loading: Loading, channels: int) -> np.ndarray:
         path: The file.
         loading: How the pipeline loads images.
         channels: What the network takes, 1 or 3.
+        max_pixels: Of the largest image.
 
     Returns:
         Pixels, (H, W, 3) or (H, W), as the pipeline takes them.
 
     Raises:
-        InputError: If it is no image, damaged, larger than `MAX_PIXELS` or of several frames.
+        InputError: If it is no image, damaged, larger than `max_pixels` or of several frames.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f'cannot read {path}: {error.strerror or error}') from error
-    check_header(content, path)
+    check_header(content, path, max_pixels)
     flag = loading.color_type or ('grayscale' if channels == 1 else 'color')
     try:
         pixels = mmcv.imfrombytes(content, flag=flag, backend=loading.backend)
@@ -51,27 +55,38 @@ def read_image(path: Path, loading: Loading, channels: int) -> np.ndarray:
     return for_pipeline(pixels, loading, channels)
 
 
-def check_header(content: bytes, path: Path) -> None:
+def check_header(content: bytes, path: Path, max_pixels: int) -> None:
     """Checks what kind of image a file holds, and its size, before it is decoded."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with HEADERS, header(content) as image:
             (width, height), frames = image.size, getattr(image, 'n_frames', 1)
-    except Image.DecompressionBombError as error:
-        number = re.search(r'\d+', str(error))
-        raise too_large(path, f'{int(number[0]) if number else "too many":,}') from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f'not an image, or a damaged one: {path}') from error
-    if width * height > MAX_PIXELS:
-        raise too_large(path, f'{width:,} x {height:,}')
+    check_pixels(height, width, path, max_pixels)
     if frames > 1 and image.format in ('GIF', 'PNG', 'WEBP', 'AVIF'):
         raise InputError(f'an animated image of {frames} frames, give them as images: {path}')
 
 
-def too_large(path: Path | str, size: str) -> InputError:
-    """Returns the error for an image that would fill the memory."""
-    return InputError(
-        f'{path} has {size} pixels, more than {MAX_PIXELS:,}: cut it into smaller images'
-    )
+@contextmanager
+def header(content: bytes) -> Iterator[Image.Image]:
+    """Opens an image of any size, not to be decoded: Pillow's own limit is lower than ours."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            yield image
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def check_pixels(height: int, width: int, name: Path | str, max_pixels: int) -> None:
+    """Raises an InputError for an image that would fill the memory."""
+    if height * width > max_pixels:
+        advice = 'cut it into smaller images'
+        if height * width <= MAX_TILED_PIXELS:
+            advice = '--tile SIZE predicts it in tiles of that size, objects and classes of pixels'
+        raise InputError(
+            f'{name} has {width:,} x {height:,} pixels, more than {max_pixels:,}: {advice}'
+        )
 
 
 def read_array(array: object, name: str) -> np.ndarray:
@@ -100,8 +115,6 @@ def read_array(array: object, name: str) -> np.ndarray:
             f'{name}: an image is an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8 or '
             f'uint16, not {shape} of {array.dtype}'
         )
-    if shape[0] * shape[1] > MAX_PIXELS:
-        raise too_large(name, f'{shape[1]:,} x {shape[0]:,}')
     # (H, W, 1) -> (H, W), (H, W, 4) -> (H, W, 3)
     array = array[..., 0] if shape[2:] == (1,) else array[..., :3] if len(shape) == 3 else array
     return np.ascontiguousarray(array)

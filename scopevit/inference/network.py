@@ -95,9 +95,27 @@ def compile_backbone(model: Any) -> None:
     """Compiles the backbone, anew for each of a few sizes of images.
 
     Raises:
-        InputError: If the model has no backbone.
+        InputError: If the model has no backbone, or there is no C++ compiler for its kernels.
     """
-    find_backbone(model, '--compile').compile()
+    backbone = find_backbone(model, '--compile')
+    if next(model.parameters()).device.type == 'cpu':
+        check_compiler()
+    backbone.compile()
+
+
+def check_compiler() -> None:
+    """Raises an InputError where there is no C++ compiler, which the first image would ask for."""
+    # Imported by those who compile alone: it takes seconds.
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise InputError(
+            '--compile needs a C++ compiler, such as g++, on the PATH or named by the '
+            'environment variable CXX'
+        ) from error
 
 
 def find_backbone(model: Any, option: str) -> Any:

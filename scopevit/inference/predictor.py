@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from mmengine.registry import DefaultScope
 
 from scopevit.engine.checks.weights import read_weights
 from scopevit.errors import InputError
-from scopevit.inference import images, network
+from scopevit.inference import images, network, tiles
 from scopevit.inference.background import map_in_background
 from scopevit.inference.recipe import find_recipe
-from scopevit.inference.results import DetectionResult, Result
+from scopevit.inference.results import DetectionResult, Result, SegmentationResult
 from scopevit.inference.samples import Converter, read_labels
 from scopevit.inference.sources import Item, Source, open_sources
 
@@ -64,6 +65,8 @@ class Predictor:
             Without it, and without boxes, the whole image is one.
         min_score: Least score of objects, and of a detector's boxes.
         top_k: Most classes of a classification.
+        tile: For detection and segmentation: images with a longer side are predicted in tiles of
+            this many pixels a side, which overlap.
 
     Attributes:
         task: 'classification', 'detection', 'segmentation' or 'pose'.
@@ -86,6 +89,7 @@ class Predictor:
         detector: 'str | Path | Predictor | None' = None,
         min_score: float = 0.3,
         top_k: int = 5,
+        tile: int | None = None,
     ) -> None:
         path = Path(checkpoint).expanduser()
         content = read_weights(checkpoint)
@@ -96,6 +100,7 @@ class Predictor:
         self.batch_size = batch_size or recipe.batch_size
         if self.batch_size < 1:
             raise InputError(f'batch_size must be at least 1, not {batch_size}')
+        self.tile = check_tile(tile, self.task)
         self._detector = self._find_detector(detector, min_score)
         self.model: Any = network.build_network(recipe, content, path, self.device)
         del content
@@ -166,7 +171,7 @@ class Predictor:
                 if isinstance(item, InputError):
                     return item
                 waiting = Waiting(item, self._read(item))
-                if self._detector is None:
+                if self._detector is None and not self._is_large(waiting):
                     self._prepare(waiting, find_boxes(boxes, item))
                 return waiting
             except InputError as error:
@@ -179,13 +184,23 @@ class Predictor:
         if self._detector is not None:
             good = self._with_boxes(good)
         with closing(loaded):
-            yield from self._predict(good, batch_size)
+            for is_large, group in groupby(good, self._is_large):
+                if is_large:
+                    yield from map(self._predict_tiles, group)
+                else:
+                    yield from self._predict(group, batch_size)
+
+    def _is_large(self, image: Waiting) -> bool:
+        return self.tile is not None and max(image.pixels.shape[:2]) > self.tile
 
     def _read(self, item: Item) -> np.ndarray:
         loading = self._recipe.loading
+        limit = images.MAX_PIXELS if self.tile is None else images.MAX_TILED_PIXELS
         if item.path is not None:
-            return images.read_image(item.path, loading, self._channels)
+            return images.read_image(item.path, loading, self._channels, limit)
         assert item.pixels is not None
+        height, width = item.pixels.shape[:2]
+        images.check_pixels(height, width, item.source, limit)
         return images.for_pipeline(item.pixels, loading, self._channels)
 
     def _prepare(self, image: Waiting, boxes: np.ndarray | None) -> None:
@@ -258,18 +273,70 @@ class Predictor:
             run(size)
         yield from map(self._result, queue)
 
+    def _predict_tiles(self, image: Waiting) -> Result:
+        """Predicts an image in tiles."""
+        assert self.tile is not None
+        height, width = image.pixels.shape[:2]
+        cuts = tiles.tiles_of(height, width, self.tile)
+
+        def load(tile: tiles.Tile) -> Waiting:
+            part = Waiting(image.item, tile.cut(image.pixels))
+            self._prepare(part, None)
+            return part
+
+        threads = min(THREADS, os.cpu_count() or 1)
+        loaded = map_in_background(load, cuts, self.batch_size + threads, threads)
+        with closing(loaded):
+            outputs = (
+                output
+                for group in in_groups(loaded, self.batch_size)
+                for output in self._forward([part.inputs[0] for part in group])
+            )
+            return self._merge(image, cuts, outputs)
+
+    def _merge(self, image: Waiting, cuts: list[tiles.Tile], outputs: Iterable[Any]) -> Result:
+        """Returns one result of what the network predicts of tiles."""
+        described = self._describe(image)
+        found: list[Any]
+        if self.task == 'detection':
+            found = [self._convert([output], **described | dict(image=None)) for output in outputs]
+            test_cfg = self._recipe.model.get('test_cfg') or {}
+            return tiles.merge_objects(cuts, found, test_cfg, self.labels, **described)
+        head = getattr(self.model, 'decode_head', None)
+        merged = tiles.MergedClassMap(cuts, getattr(head, 'threshold', None) or 0.5)
+        for tile, output in zip(cuts, outputs, strict=True):
+            merged.add(tile, output.seg_logits.data)
+        return SegmentationResult(class_map=merged.class_map, labels=self.labels, **described)
+
     def _forward(self, inputs: list[dict[str, Any]]) -> list[Any]:
         scope = DefaultScope.overwrite_default_scope(self._recipe.library.name)
         with torch.inference_mode(), scope:
             return self.model.test_step(self._collate(inputs))
 
     def _result(self, image: Waiting) -> Result:
+        return self._convert(image.outputs, **self._describe(image))
+
+    def _describe(self, image: Waiting) -> dict[str, Any]:
+        """Returns what a `Result` says of its image."""
         item = image.item
         size = image.pixels.shape[0], image.pixels.shape[1]
-        return self._convert(
-            image.outputs, source=item.source, name=item.name, size=size, frame=item.frame,
-            image=image.pixels, group=item.group,
+        return dict(
+            source=item.source, name=item.name, size=size, frame=item.frame, image=image.pixels,
+            group=item.group,
         )  # fmt: skip
+
+
+def check_tile(tile: int | None, task: str) -> int | None:
+    """Returns the size of tiles.
+
+    Raises:
+        InputError: If a task has none, or it is too small.
+    """
+    if tile is not None and task not in ('detection', 'segmentation'):
+        raise InputError(f'tile is for detection and segmentation, not for {task}')
+    if tile is not None and tile < tiles.LEAST:
+        raise InputError(f'tile must be at least {tiles.LEAST} pixels, not {tile}')
+    return tile
 
 
 def leave_out_damaged(

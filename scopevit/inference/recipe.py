@@ -5,12 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+import mmcv
+import numpy as np
 from mmengine.config import Config, ConfigDict
 
+from scopevit.engine.checks.kinds import check_kinds
 from scopevit.engine.config import read_config
 from scopevit.engine.libraries import Library, find_library
 from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError
+from scopevit.inference.metainfo import config_metainfo
 from scopevit.inference.stored_config import (
     registered_types,
     stored_config,
@@ -96,6 +101,7 @@ def find_recipe(checkpoint: Mapping[str, Any], path: Path, config: str | Path | 
 
 def read_recipe(cfg: Config, source: str, metainfo: Mapping[str, Any], trusted: bool) -> Recipe:
     """Returns what prediction takes from a config, see `find_recipe`."""
+    check_kinds(cfg, source)
     try:
         library = find_library(cfg.get('default_scope'))
     except InputError as error:
@@ -113,9 +119,8 @@ def read_recipe(cfg: Config, source: str, metainfo: Mapping[str, Any], trusted: 
         model, steps = registered_types(model, source), registered_types(steps, source)
     loading, pipeline = split_pipeline(steps, source)
     names = {str(key).lower(): value for key, value in metainfo.items()}
-    if 'classes' not in names and library.name != 'mmpose':
-        classes = (dataset.get('metainfo') or {}).get('classes')
-        names['classes'] = classes if isinstance(classes, (list, tuple)) else None
+    if ('keypoint_id2name' if library.name == 'mmpose' else 'classes') not in names:
+        names = config_metainfo(dataset, library, source, trusted) | names
     return Recipe(
         source,
         library,
@@ -151,6 +156,7 @@ def split_pipeline(
                 step.get('imdecode_backend', 'cv2'),
                 step.get('to_float32', False),
             )
+            check_loading(loading, source)
         elif name.startswith('Load') and 'Annotation' not in name:
             raise InputError(f'{source}: the test pipeline loads images by {name}, which is not '
                              f'supported: {", ".join(LOADERS[:2])} are')  # fmt: skip
@@ -159,3 +165,17 @@ def split_pipeline(
     if not rest or not type_name(rest[-1]).startswith('Pack'):
         raise InputError(f'{source}: the test pipeline does not end in Pack...')
     return loading, rest
+
+
+def check_loading(loading: Loading, source: str) -> None:
+    """Raises an InputError where mmcv does not load images so, or lacks the package for it."""
+    ending = '.tif' if loading.backend == 'tifffile' else '.jpg'
+    content = cv2.imencode(ending, np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    try:
+        mmcv.imfrombytes(content, flag=loading.color_type, backend=loading.backend)
+    except Exception as error:  # whatever the package for it raises
+        raise InputError(
+            f'{source}: the test pipeline loads images by color_type={loading.color_type!r} and '
+            f'imdecode_backend={loading.backend!r}, which mmcv does not support here; '
+            "'color', or 'grayscale', and 'cv2' are"
+        ) from error

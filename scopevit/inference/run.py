@@ -1,6 +1,7 @@
 """Prediction from the command line: images in, pictures and tables out."""
 
 import json
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,7 @@ from scopevit.inference.results import Result
 from scopevit.inference.sources import open_sources
 
 WINDOW = 'scopevit predict'
+STOPPED = 130  # as shells say of what SIGINT ended
 
 
 def run_predict(
@@ -54,7 +56,8 @@ def run_predict(
         options: More arguments of `Predictor`.
 
     Returns:
-        The exit code: 1 where `strict` and an image was damaged, otherwise 0.
+        The exit code: 130 where it was stopped by Ctrl-C, 1 where `strict` and an image was
+        damaged, otherwise 0.
 
     Raises:
         InputError: If something given is wrong; nothing is written then.
@@ -66,11 +69,13 @@ def run_predict(
         check_screen()
     found = open_sources(list(sources))
     known = None if boxes is None else read_boxes(boxes)
-    predictor = Predictor(checkpoint, **options)
+    console = Console(stderr=True)
+    with console.status(f'loading {checkpoint}'):  # shows on a terminal alone
+        predictor = Predictor(checkpoint, **options)
     counts = [source.count for source in found]
     total = None if None in counts else sum(count or 0 for count in counts)
-    console = Console(stderr=True)
     damaged = done = 0
+    is_stopped = False
 
     def skipped(error: InputError) -> None:
         nonlocal damaged
@@ -98,9 +103,10 @@ def run_predict(
                     break
         except KeyboardInterrupt:  # of a camera, say: what there is is written
             console.print('stopped')
+            is_stopped = True
     if damaged:
         print(f'{damaged} damaged, skipped; {done} predicted', file=sys.stderr)
-    return 1 if strict and damaged else 0
+    return STOPPED if is_stopped else int(strict and damaged > 0)
 
 
 def line(result: Result) -> str:
@@ -166,5 +172,6 @@ def show_picture(result: Result) -> bool:
 
 
 def silence_decoders() -> None:
-    """Keeps OpenCV from printing what it thinks of damaged images: a line of ours names them."""
+    """Keeps OpenCV and FFmpeg from printing what they think of what is damaged: our line does."""
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # AV_LOG_QUIET
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

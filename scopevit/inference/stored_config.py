@@ -73,9 +73,11 @@ def read_value(node: ast.expr, names: dict[str, Any], source: str) -> Any:
             pairs = [(key and ast.literal_eval(key), key is None) for key in keys if is_plain(key)]
             if len(pairs) == len(values):
                 return merge_dicts(pairs, [read(child) for child in values], node, source)
-        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=words):
-            pairs = [(word.arg, word.arg is None) for word in words]
-            return merge_dicts(pairs, [read(word.value) for word in words], node, source)
+        # So mmengine writes keys that are numbers, as those of a skeleton: dict({0: ...}).
+        case ast.Call(func=ast.Name(id='dict'), args=[] | [ast.Dict()] as whole, keywords=words):
+            pairs = [*((None, True) for _ in whole), *((w.arg, w.arg is None) for w in words)]
+            values = [read(child) for child in (*whole, *(word.value for word in words))]
+            return merge_dicts(pairs, values, node, source)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
             return -number
         case ast.UnaryOp(op=ast.USub(), operand=ast.Name(id=name)) if name in NUMBERS:

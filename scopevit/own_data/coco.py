@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from scopevit.errors import InputError
-from scopevit.own_data.files import find_files, image_at, images_by_name, progress, read_size
+from scopevit.own_data.files import (
+    find_files,
+    image_at,
+    images_by_name,
+    is_turned,
+    progress,
+    read_size,
+)
 from scopevit.own_data.objects import check_finite, polygon_box
 from scopevit.own_data.samples import OwnData, OwnImage, Skeleton
 from scopevit.own_data.split import split_of
@@ -138,10 +145,20 @@ def read_images(
         if given != size:
             raise InputError(
                 f'{root / file} has {size[0]}x{size[1]} pixels, but {path.name} says '
-                f'{given[0]}x{given[1]}'
+                f'{given[0]}x{given[1]}' + (exif_advice(root / file) if given == size[::-1] else '')
             )
         found[item['id']] = OwnImage(file, size)
     return found
+
+
+def exif_advice(path: Path) -> str:
+    """Says what to do where the EXIF of an image is why its width and height changed places."""
+    if not is_turned(path):
+        return ''
+    return (
+        ': its EXIF turns it, and it is loaded so; where the annotations fit the image as it is '
+        'stored, remove the orientation from its EXIF, otherwise exchange width and height'
+    )
 
 
 def read_annotations(

@@ -72,16 +72,21 @@ def image_scale(data: OwnData) -> tuple[tuple[int, int], float]:
     ), factor
 
 
+def halvings(anchor: float, side: float) -> int:
+    """Returns how often to halve an anchor until it is at most a fifth wider than objects."""
+    return max(0, math.ceil(math.log2(anchor / side) - 0.25))
+
+
 def add_model(draft: Draft, side: float) -> None:
     """Adds the network, its anchors fit for objects of a median width as the network sees them."""
     count, backbone = len(draft.data.classes), draft.backbone
     neck = dict(in_channels=backbone.channels)
     # 32 pixels where the objects are as large, else 16 or 8.
-    halvings = min(2, max(0, math.ceil(math.log2(ANCHOR / side) - 0.25)))
+    halved = min(2, halvings(ANCHOR, side))
     comment = backbone.comment
-    if halvings:
+    if halved:
         comment += (
-            f' Anchors from {ANCHOR >> halvings} pixels on, not from {ANCHOR}: half of the objects '
+            f' Anchors from {ANCHOR >> halved} pixels on, not from {ANCHOR}: half of the objects '
             f'are less than {math.ceil(side)} wide as the network sees them.'
         )
     model: dict[str, object] = dict(backbone=backbone.settings, neck=neck)
@@ -93,13 +98,13 @@ def add_model(draft: Draft, side: float) -> None:
             f"an image has {most} objects; COCO's metric looks at the surest {MOST_FOUND} alone"
         )
     if draft.recipe.base == 'mask-rcnn':
-        if halvings:
-            model['rpn_head'] = dict(anchor_generator=dict(scales=[8 >> halvings]))
+        if halved:
+            model['rpn_head'] = dict(anchor_generator=dict(scales=[8 >> halved]))
         heads = dict(bbox_head=dict(num_classes=count), mask_head=dict(num_classes=count))
         model['roi_head'] = heads
     else:
         head: dict[str, object] = dict(num_classes=count)
-        if halvings:
-            head['anchor_generator'] = dict(octave_base_scale=4 >> halvings)
+        if halved:
+            head['anchor_generator'] = dict(octave_base_scale=4 >> halved)
         model['bbox_head'] = head
     draft.add('model', model, comment)

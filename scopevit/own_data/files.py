@@ -1,6 +1,7 @@
 """Files below the folder of own data."""
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from scopevit.own_data.split import folder_split
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 ORIENTATION = 0x0112  # tag of EXIF; from 5 on, width and height change places
+PATIENCE = 2.0  # seconds without a sign of life
 NO_DATA = ('__MACOSX', 'work_dirs')
 T = TypeVar('T')
 
@@ -101,7 +103,7 @@ def read_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = turns(image)
     except FileNotFoundError as error:
         raise InputError(f'image not found: {path}') from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -109,10 +111,35 @@ def read_size(path: Path) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def progress(items: list[T], what: str) -> Iterator[T]:
-    """Yields items; a bar with the time left shows how many, where there are many."""
-    if len(items) < 1000:
-        return iter(items)
-    from rich.progress import track  # of mmengine
+def is_turned(path: Path) -> bool:
+    """Whether width and height of an image change places by its EXIF."""
+    with Image.open(path) as image:
+        return turns(image)
 
-    return iter(track(items, f'{what}:', transient=True))
+
+def turns(image: Image.Image) -> bool:
+    """Whether the EXIF of an opened image makes width and height change places."""
+    return image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+
+
+def progress(items: list[T], what: str) -> Iterator[T]:
+    """Yields items; once that has taken two seconds, a bar with the time left shows how many."""
+    start, done = time.monotonic(), 0
+    while done < len(items) and time.monotonic() - start <= PATIENCE:
+        yield items[done]
+        done += 1
+    if done == len(items):
+        return
+    from rich.console import Console  # of mmengine
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(
+        items[done:],
+        f'{what}:',
+        total=len(items),
+        completed=done,
+        transient=True,
+        console=console,
+        disable=not console.is_terminal,
+    )

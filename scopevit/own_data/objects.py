@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from scopevit.boxes import are_corners, reach_far_out, shown
 from scopevit.errors import InputError
 from scopevit.own_data.samples import OwnData, OwnImage
-
-FAR = 0.05  # share of a side by which no box that is meant as xywh reaches out of its image
 
 
 def check_objects(data: OwnData) -> None:
@@ -29,7 +28,7 @@ def check_objects(data: OwnData) -> None:
                 empty += 1
             elif min(box[2:]) <= 0:
                 raise InputError(
-                    f'{data.root / image.file}: box {rounded(found["bbox"])} (x, y, width, height) '
+                    f'{data.root / image.file}: box {shown(found["bbox"])} (x, y, width, height) '
                     f'lies outside the image of {image.size[0]}x{image.size[1]} pixels'
                 )
             else:
@@ -47,25 +46,19 @@ def check_not_xyxy(data: OwnData) -> None:
     """Looks for corners in the place of width and height.
 
     Raises:
-        InputError: If a box reaches far out of its image, and all would be boxes as corners.
+        InputError: If boxes reach far out of their images, and all would be boxes as corners.
     """
-    found = [(i, o['bbox']) for i in data.images for o in i.objects]
-    far = [item for item in found if reaches_out(*item)]
-    if far and all(
-        box[0] < box[2] <= image.size[0] + 1 and box[1] < box[3] <= image.size[1] + 1
-        for image, box in found
-    ):
-        image, box = far[0]
+    found = [(image, item['bbox']) for image in data.images for item in image.objects]
+    boxes = np.array([box for _, box in found]).reshape(-1, 4)
+    sizes = np.array([image.size for image, _ in found]).reshape(-1, 2)
+    if are_corners(boxes, sizes):
+        far = reach_far_out(boxes, sizes)
+        image, box = found[int(far.argmax())]
         raise InputError(
-            f'{data.root / image.file}: box {rounded(box)} reaches out of the image of '
+            f'{data.root / image.file}: box {shown(box)} reaches out of the image of '
             f'{image.size[0]}x{image.size[1]} pixels; it looks like x1, y1, x2, y2, where COCO has '
-            f'x, y, width, height ({len(far)} such boxes)'
+            f'x, y, width, height ({far.sum()} such boxes)'
         )
-
-
-def reaches_out(image: OwnImage, box: list[float]) -> bool:
-    """Returns whether a box, xywh, reaches far out of its image."""
-    return any(box[i] + box[i + 2] > image.size[i] * (1 + FAR) for i in (0, 1))
 
 
 def clip_box(box: list[float], size: tuple[int, int]) -> list[float]:
@@ -73,11 +66,6 @@ def clip_box(box: list[float], size: tuple[int, int]) -> list[float]:
     x1, y1 = max(box[0], 0.0), max(box[1], 0.0)
     x2, y2 = min(box[0] + box[2], size[0]), min(box[1] + box[3], size[1])
     return [x1, y1, x2 - x1, y2 - y1]
-
-
-def rounded(box: Iterable[float]) -> list[float]:
-    """Returns a box for people."""
-    return [round(value, 1) for value in box]
 
 
 def check_validated(data: OwnData) -> None:

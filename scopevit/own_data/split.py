@@ -8,6 +8,8 @@ from scopevit.own_data.samples import OwnData, OwnImage
 
 SEED = 0
 VAL_SHARE = 0.2
+DRAWS = 20
+FEW = 1000  # images; of more, one draw is as good as another
 NAMES = {
     'train': 'train',
     'training': 'train',
@@ -54,31 +56,60 @@ def complete_split(data: OwnData) -> None:
         draw_validation(data)
     elif not data.part('train'):
         raise InputError(f'{data.root} has images to validate on, but none to train on')
+    if data.skeleton is None:  # in pose, all classes are learned as one
+        note_absent(data)
+
+
+def note_absent(data: OwnData) -> None:
+    """Notes classes that are not learned, or whose metric nobody will see."""
+    for split, verb in (('train', 'train'), ('val', 'validate')):
+        names = [name for name, count in zip(data.classes, data.counts(split)) if not count]
+        if names:
+            more = f' and {len(names) - 5} more' if len(names) > 5 else ''
+            data.notes.append(f'nothing of {", ".join(names[:5])}{more} to {verb} on')
 
 
 def draw_validation(data: OwnData) -> None:
-    """Draws a fifth of the training images, at least one, for validation."""
+    """Draws a fifth of the training images, at least one, for validation.
+
+    Of several draws, the one counts in which the classes' shares of objects are nearest to a fifth:
+    one of few images may have most of the objects.
+    """
     images = data.part('train')
     if len(images) < 2:
         raise InputError(f'{data.root}: {len(images)} annotated images; it takes two or more')
+    counts = [Counter(image.labels()) for image in images]
+    drawn = min(
+        (draw_stratified(images, SEED + i) for i in range(DRAWS if len(images) < FEW else 1)),
+        key=lambda indices: imbalance(counts, indices),
+    )
+    for i in drawn:
+        images[i].split = 'val'
+    data.notes.append(f'{len(drawn)} of {len(images)} images drawn for validation (seed {SEED})')
+
+
+def draw_stratified(images: list[OwnImage], seed: int) -> list[int]:
+    """Returns the indices of a fifth of images, at least one."""
     strata = defaultdict(list)
-    for image, stratum in zip(images, rarest_classes(images)):
-        strata[stratum].append(image)
-    draw, drawn, share = random.Random(SEED), 0, 0.0
+    for i, stratum in enumerate(rarest_classes(images)):
+        strata[stratum].append(i)
+    drawn: list[int] = []
+    draw, share = random.Random(seed), 0.0
     for stratum in sorted(strata):
         members = strata[stratum]
         draw.shuffle(members)
         # Shares add up, so that strata of one or two images have their part, too.
         share += len(members) * VAL_SHARE
-        count = min(round(share) - drawn, len(members) - 1)
-        for image in members[:count]:
-            image.split = 'val'
-        drawn += count
-    if not drawn:
-        draw.choice([image for image in images if image.labels()] or images).split = 'val'
-    data.notes.append(
-        f'{len(data.part("val"))} of {len(images)} images drawn for validation (seed {SEED})'
-    )
+        drawn += members[: min(round(share) - len(drawn), len(members) - 1)]
+    labelled = [i for i, image in enumerate(images) if image.labels()]
+    return drawn or [draw.choice(labelled or range(len(images)))]
+
+
+def imbalance(counts: list[Counter[int]], drawn: list[int]) -> float:
+    """Returns how many objects a draw has too many or too few of, over the classes."""
+    total: Counter[int] = sum(counts, Counter())
+    found: Counter[int] = sum((counts[i] for i in drawn), Counter())
+    return sum(abs(found[label] - VAL_SHARE * count) for label, count in total.items())
 
 
 def rarest_classes(images: list[OwnImage]) -> list[int]:

@@ -1,6 +1,7 @@
 """The backbone's benchmark: what it runs, and the tool."""
 
 import json
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
@@ -147,6 +148,31 @@ def test_names_of_cases():
     for name in ('inference-64-b1', 'inference-64x64', 'test-64x64-b1', 'inference-64x64-b0'):
         with pytest.raises(InputError, match=f'inference-512x512-b1.*not {name!r}'):
             parse_case(name)
+
+
+def test_images_of_an_absurd_size(fails, tmp_path):
+    name = 'inference-99999999999x99999999999-b9'
+    line = fails('benchmark/backbone_speed', '--cases', name, '--out', tmp_path)
+    assert line == f'error: --cases: {name}: no memory for such images'
+
+
+def test_a_process_that_is_killed_is_named(monkeypatch):
+    class Pool:
+        def __init__(self, *arguments, **options):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def submit(self, *arguments):
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(backbone_speed, 'ProcessPoolExecutor', Pool)
+    with pytest.raises(InputError, match='the process of inference-64x64-b1 was killed'):
+        backbone_speed.in_process(print, 'inference-64x64-b1')
 
 
 def test_what_fails_does_not_stop_the_others(monkeypatch):

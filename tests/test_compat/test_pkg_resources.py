@@ -13,6 +13,8 @@ from mmengine.utils import get_installed_path, is_installed
 
 from scopevit import compat
 
+ROOT = Path(__file__).parents[2]
+
 
 class WithoutPkgResources(PathFinder):
     """Finds every module, and distribution, as usual but the real pkg_resources."""
@@ -72,6 +74,23 @@ def test_mmengine_on_the_stand_in(blocked):
     cfg = Config.fromstring("_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\n", '.py')
     assert cfg.model.type == 'RetinaNet'
     assert 'standins' in sys.modules['pkg_resources'].__file__
+
+
+def test_the_real_one_warns_no_user(process, tmp_path):
+    (tmp_path / 'pkg_resources.py').write_text(
+        'import warnings\n'
+        'warnings.warn("pkg_resources is deprecated as an API. See ...", UserWarning)\n'
+        'def get_distribution(name): pass\n'
+    )
+    code = (
+        'import scopevit\n'
+        'from mmengine.utils import is_installed\n'
+        'import pkg_resources\n'
+        f'assert pkg_resources.__file__.startswith({str(tmp_path)!r})\n'
+        'is_installed("mmdet"), is_installed("mmdet")\n'
+    )
+    done = process('-c', code, PYTHONPATH=f'{tmp_path}:{ROOT}')
+    assert (done.returncode, done.stderr) == (0, '')
 
 
 def test_real_one_wins():

@@ -24,6 +24,7 @@ class Points(Dataset):
         sigmas=np.ones(3, np.float32),
         palette=np.zeros((2, 3), np.uint8),
         flags=np.array([True]),
+        links=np.array([], np.uint8),  # of a skeleton without any
         names=np.array(['left', 'right']),
     )
 

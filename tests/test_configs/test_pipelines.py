@@ -21,6 +21,7 @@ from scopevit.engine.checks.data import (
     check_files,
 )
 from scopevit.errors import InputError
+from scopevit.preflight.data import check_data
 
 # All others differ from the primitives in the model alone, says test_names.
 RECIPES = [*PRIMITIVES, *(recipe for recipe in PEERS if is_classifier(recipe))]
@@ -138,6 +139,8 @@ def test_data_is_found_fits_the_model_and_loads(recipe, tree, passed, monkeypatc
     np.random.seed(0)
     model = build(cfg)
     check_files(cfg, *MODES)
+    found = check_data(cfg).findings
+    assert [f for f in found if f.level == 'error'] == []
     for mode in MODES:
         dataset = build_in_scope(DATASETS, cfg[f'{mode}_dataloader'].dataset, cfg)
         check_dataset(dataset, model, mode)

@@ -1,9 +1,12 @@
 """The demo's data, how it was cut, and what its metrics score without a model."""
 
+import base64
+import hashlib
 import importlib.util
 import json
 import logging
 import re
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +24,14 @@ DEMO = REPOSITORY / 'data' / 'demo'
 NUCLEI = DEMO / 'nuclei'
 POSE = DEMO / 'pose'
 SPLITS = ('train', 'val')
+# Digests of the files in deepforest-2.1.0.dist-info/RECORD.
+TREES = {
+    'OSBS_029.png': '2Ud8agDkkCx77kh9TFWCw7i5ovd_OQiilii4FrKR5u4',
+    'OSBS_029.xml': 'H2jEAR17NRwpynVQcud_PRbm_R-ZW9BandTrlStVNzw',
+    'SOAP_061.png': 'JWUI8aYhSb7EqAh5B3qGXK9Q6MrOCV5lZMdr76SA1CQ',
+    'SOAP_061.xml': 'SDMoCvdf2cR5Zak-OJRSgoNennJcrEEr25Rp1jSAlHw',
+    'LICENSE': 'VIcpOrVNSGHUG19RYisjb2EN75eKv22ICR90VZIyqxQ',
+}
 TOY_SIGMA = 0.026  # the nose's
 
 
@@ -66,7 +77,7 @@ def per_image(coco: dict) -> list[tuple[dict, list[dict]]]:
 def test_size_and_licences():
     files = [path for path in DEMO.rglob('*') if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 15e6
-    for folder in ('fashion_mnist', 'nuclei', 'pose'):
+    for folder in ('fashion_mnist', 'nuclei', 'pose', 'trees'):
         licence = (DEMO / folder / 'LICENSE').read_text()
         assert 'Copyright' in licence
         assert 'WARRANTIES' in licence
@@ -268,6 +279,20 @@ def test_a_missing_package_is_one_line_and_writes_nothing(maker, tmp_path, monke
     assert maker.main() == 1
     assert 'SHA-256' in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {'empty', 'demo'}
+
+
+def test_trees_are_those_of_the_package(maker, tmp_path):
+    package = tmp_path / maker.DEEPFOREST.file
+    with zipfile.ZipFile(package, 'w') as wheel:
+        wheel.write(DEMO / 'trees' / 'LICENSE', 'deepforest-2.1.0.dist-info/licenses/LICENSE')
+        for path in (DEMO / 'trees').glob('*_*'):
+            wheel.write(path, f'deepforest/data/{path.name}')
+    maker.make_trees(package, tmp_path / 'trees')
+    for name, digest in TREES.items():
+        content = (DEMO / 'trees' / name).read_bytes()
+        assert base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode() == f'{digest}='
+        assert (tmp_path / 'trees' / name).read_bytes() == content
+    assert {path.name for path in (DEMO / 'trees').iterdir()} == set(TREES)
 
 
 # ---- the baselines ----------------------------------------------------------------------------

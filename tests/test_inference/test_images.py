@@ -95,14 +95,15 @@ def test_a_text_file_is_no_image(tmp_path):
         read_image(tmp_path / 'b.jpg', FILES, 3)
 
 
-@pytest.mark.parametrize(('width', 'size'), [(30000, '900,000,000'), (10001, '10,001 x 10,001')])
-def test_huge_images_are_refused_before_they_are_decoded(width, size, tmp_path):
+@pytest.mark.parametrize('width', [30000, 10001])
+def test_huge_images_are_refused_before_they_are_decoded(width, tmp_path):
     header = struct.pack('>IIBBBBB', width, width, 8, 2, 0, 0, 0)
     chunk = b'IHDR' + header
     content = b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + chunk
     content += struct.pack('>I', zlib.crc32(chunk)) + struct.pack('>I', 0) + b'IDAT'
     (tmp_path / 'a.png').write_bytes(content + struct.pack('>I', zlib.crc32(b'IDAT')))
-    with pytest.raises(InputError, match=f'a.png has {size} pixels, more than 100,000,000'):
+    size = f'{width:,} x {width:,}'
+    with pytest.raises(InputError, match=f'a.png has {size} pixels, more than 100,000,000: --tile'):
         read_image(tmp_path / 'a.png', FILES, 3)
 
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import threading
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 import scopevit
 from scopevit.errors import InputError
+from scopevit.publish import publish_checkpoint
 
 
 def expected(trained, tool, tmp_path, name: str) -> list[dict]:
@@ -244,3 +246,95 @@ def test_compiled_is_the_same(trained, monkeypatch):
     )
     assert compiled == ['ScopeViT']
     assert plain[0].scores == pytest.approx(other[0].scores, abs=1e-5)
+
+
+def test_compiling_without_a_compiler(trained, monkeypatch):
+    monkeypatch.setattr('torch._inductor.config.cpp.cxx', (None, 'no-such-compiler'))
+    with pytest.raises(InputError, match=r'^--compile needs a C\+\+ compiler, .* CXX$'):
+        scopevit.Predictor(trained('classification').checkpoint, compile=True)
+
+
+@pytest.mark.parametrize('name', ['classification', 'detection', 'segmentation', 'pose'])
+def test_a_published_checkpoint_is_enough(name, trained, tmp_path):
+    made = trained(name)
+    path = publish_checkpoint(made.checkpoint, tmp_path / name)
+    published, whole = scopevit.Predictor(path), scopevit.Predictor(made.checkpoint)
+    assert published.labels == whole.labels
+    assert published.batch_size == whole.batch_size
+    image = sorted(made.images.iterdir())[0]
+    (one,), (other,) = published(image), whole(image)
+    assert one.to_dict() == other.to_dict()
+
+
+def without_meta(made, path, old: str = '', new: str = ''):
+    """Writes a checkpoint that says nothing of its classes, with a line of its config changed."""
+    content = torch.load(made.checkpoint, weights_only=False)
+    text = content['meta']['cfg']
+    assert text.count(old) >= 1
+    torch.save(content | {'meta': {'cfg': text.replace(old, new)}}, path)
+    return path
+
+
+def test_keypoints_without_dataset_meta_are_those_of_the_type(trained, tmp_path):
+    made = trained('pose')
+    image = sorted(made.images.iterdir())[0]
+    whole = scopevit.Predictor(made.checkpoint)
+    bare = scopevit.Predictor(without_meta(made, tmp_path / 'a.pth'))
+    assert bare.labels == replace(whole.labels, classes=())  # those are from the annotations
+    assert bare.labels.keypoints[:2] == ('nose', 'left_eye')
+    assert bare(image)[0].to_dict() == whole(image)[0].to_dict()
+
+
+@pytest.mark.parametrize(
+    ('new', 'message'),
+    [
+        ("type='Mine'", r'the checkpoint has no dataset_meta, .* type of the data set'),
+        (
+            "type='CocoDataset', metainfo=dict(from_file='x.py')",
+            r'it from x\.py, a file that is run',
+        ),
+        ("type='CocoDataset', metainfo=dict(keypoint_info=3)", r'nor have metainfo or type'),
+    ],
+)
+def test_unknown_keypoints(new, message, trained, tmp_path):
+    path = without_meta(trained('pose'), tmp_path / 'a.pth', "type='CocoDataset'", new)
+    with pytest.raises(InputError, match=message):
+        scopevit.Predictor(path)
+
+
+def test_classes_without_dataset_meta_are_those_of_the_config_or_the_type(trained, tmp_path):
+    names = scopevit.Predictor(without_meta(trained('detection'), tmp_path / 'a.pth')).labels
+    assert names.classes == scopevit.Predictor(trained('detection').checkpoint).labels.classes
+    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    text = content['meta']['cfg'].replace('metainfo=', 'unused=')
+    torch.save(content | {'meta': {'cfg': text}}, tmp_path / 'b.pth')
+    classes = scopevit.Predictor(tmp_path / 'b.pth').labels.classes
+    assert (len(classes), classes[0], classes[-1]) == (80, 'person', 'toothbrush')  # COCO's
+
+
+def test_the_checkpoints_order_of_classes_comes_before_that_of_its_config(trained, tmp_path):
+    content = torch.load(trained('classification').checkpoint, weights_only=False)
+    content['meta']['dataset_meta'] = {'classes': ('pullover', 't-shirt', 'trouser')}
+    torch.save(content, tmp_path / 'a.pth')
+    labels = scopevit.Predictor(tmp_path / 'a.pth').labels
+    assert labels.classes == ('pullover', 't-shirt', 'trouser')
+
+
+@pytest.mark.parametrize(
+    'option', ["color_type='colour'", 'color_type=[1]', "imdecode_backend='cv3'"]
+)
+def test_unknown_ways_to_load_images(option, trained, tmp_path):
+    loader = "type='LoadImageFromFile'"
+    path = without_meta(trained('detection'), tmp_path / 'a.pth', loader, f'{loader}, {option}')
+    value = option.partition('=')[2]
+    with pytest.raises(InputError, match='the test pipeline loads images by ') as raised:
+        scopevit.Predictor(path)
+    assert value in str(raised.value)
+
+
+def test_a_pipeline_that_is_no_list(trained, tmp_path):
+    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    text = content['meta']['cfg'] + '\ntest_dataloader = dict(dataset=dict(pipeline=3))\n'
+    torch.save(content | {'meta': {'cfg': text}}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match='test_dataloader.dataset.pipeline must be a list, not 3'):
+        scopevit.Predictor(tmp_path / 'a.pth')

@@ -189,3 +189,98 @@ def test_a_training_leaves_what_prediction_needs(make_task, tool, run, tmp_path)
     code, out, _ = run(task.work_dir / 'epoch_1.pth', task.data / 'images')
     assert code == 0
     assert out.count('\n') == 8
+
+
+class Window:
+    """Stands in for OpenCV's: keeps what is shown, and answers with keys."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+        self.shown: list[np.ndarray] = []
+        self.waits: list[int] = []
+        self.keys = list(keys)
+        monkeypatch.setattr(cv2, 'namedWindow', lambda name: None)
+        monkeypatch.setattr(cv2, 'imshow', lambda name, picture: self.shown.append(picture))
+        monkeypatch.setattr(cv2, 'waitKey', self.wait)
+
+    def wait(self, milliseconds: int) -> int:
+        self.waits.append(milliseconds)
+        return ord(self.keys.pop(0)) if self.keys else -1
+
+
+def test_pictures_are_shown_in_their_order_until_q(trained, run, tmp_path, monkeypatch):
+    made, window = trained('segmentation'), Window(monkeypatch, 'xyq')
+    files = sorted(made.images.iterdir())
+    code, printed, _ = run(made.checkpoint, made.images, '--show', '--out', tmp_path)
+    assert code == 0
+    assert [line.partition(': ')[0] for line in printed.splitlines()] == [*map(str, files[:3])]
+    assert window.waits == [0, 0, 0]  # for a key, without end
+    written = sorted(tmp_path.iterdir())
+    assert [path.name for path in written] == [file.name for file in files[:3]]
+    for picture, path in zip(window.shown, written, strict=True):
+        assert cv2.imencode(path.suffix, picture)[1].tobytes() == path.read_bytes()
+
+
+class Camera:
+    """Stands in for `cv2.VideoCapture`: frames that have their number as grey, without end."""
+
+    opened = 0
+
+    def __init__(self, address: object) -> None:
+        assert address == 3
+        self.number = 0
+        Camera.opened += 1
+
+    def isOpened(self) -> bool:
+        return True
+
+    def get(self, key: int) -> float:
+        return -1.0  # as cameras that do not know
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        self.number += 1
+        return True, np.full((48, 64, 3), self.number - 1, np.uint8)
+
+    def release(self) -> None:
+        Camera.opened -= 1
+
+
+def test_a_camera_is_shown_until_q(trained, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    window = Window(monkeypatch, 'xxxxq')
+    lines = tmp_path / 'a.json'
+    code, printed, err = run(trained('detection').checkpoint, 3, '--show', '--json', lines)
+    assert (code, printed, err) == (0, '', '')
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [one['frame'] for one in found] == [0, 1, 2, 3, 4]
+    assert {(one['source'], one['height'], one['width']) for one in found} == {('3', 48, 64)}
+    assert window.waits == [1] * 5  # milliseconds: the camera goes on
+    assert [int(np.median(picture)) for picture in window.shown] == [0, 1, 2, 3, 4]
+    assert Camera.opened == 0
+
+
+def test_an_interrupt_keeps_whole_lines(trained, run, tmp_path, monkeypatch):
+    made, left = trained('classification'), ['a', 'b', 'c']
+
+    def draw_or_stop(path: Path, picture: np.ndarray) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+
+    monkeypatch.setattr('scopevit.inference.output.write_picture', draw_or_stop)
+    lines = tmp_path / 'a.json'
+    code, _, err = run(made.checkpoint, made.images, '--json', lines, '--out', tmp_path / 'out')
+    assert (code, err) == (130, 'stopped\n')
+    assert lines.read_text().endswith('\n')
+    assert [bool(json.loads(line)['classes']) for line in lines.read_text().splitlines()] == [1] * 4
+
+
+def test_a_video_with_a_hole_is_a_line(trained, process, tmp_path):
+    made, video = trained('detection'), tmp_path / 'a.mp4'
+    write_video(video, made.images, 30)
+    content = video.read_bytes()
+    quarter = len(content) // 4
+    video.write_bytes(content[:quarter] + bytes(quarter) + content[2 * quarter :])
+    done = process('scopevit_command.py', 'predict', made.checkpoint, video)
+    assert done.returncode == 0
+    assert 'Traceback' not in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.startswith('[')]  # of FFmpeg

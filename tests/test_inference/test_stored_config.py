@@ -60,6 +60,14 @@ def test_reads_recipes_as_mmengine_does(name):
     assert registered_types(model, 'x') == model
 
 
+def test_reads_numbers_as_keys_as_mmengine_writes_them():
+    content = dict(info={0: dict(name='a'), -1: dict(name='b')}, other=dict(c=1))
+    text = Config(content).pretty_text
+    assert 'dict({' in text
+    assert parse_config(text, 'x') == content
+    assert parse_config('a = dict({0: 1}, b=2)', 'x') == {'a': {0: 1, 'b': 2}}
+
+
 @pytest.mark.parametrize(
     'line',
     [

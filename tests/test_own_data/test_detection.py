@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from own_images import SMALL_HEADS, make_image
+from PIL import Image
 from tasks import copy_coco
 
 from scopevit.engine.config import load_config
@@ -153,7 +154,15 @@ def test_boxes_over_the_border_are_cut(write_coco, write):
 def test_images_that_differ(write_coco, refuses):
     folder = write_coco(coco())
     make_image(folder / 'images' / '1.png', 48, 64)
-    assert '1.png has 48x64 pixels, but boxes.json says 64x48' in refuses('detection', folder)
+    line = refuses('detection', folder)
+    assert '1.png has 48x64 pixels, but boxes.json says 64x48' in line
+    assert 'EXIF' not in line
+    with Image.open(folder / 'images' / '2.png') as image:
+        exif = image.getexif()
+        exif[0x0112] = 6  # orientation: to be turned by 90 degrees
+        image.save(folder / 'images' / '1.png', exif=exif)
+    line = refuses('detection', folder)
+    assert '1.png has 48x64 pixels, but boxes.json says 64x48: its EXIF turns it' in line
     shutil.move(folder / 'images' / '1.png', folder.parent)
     assert 'image 1.png is not in' in refuses('detection', folder)
     (folder / 'boxes.json').write_text('{')

@@ -83,3 +83,16 @@ def test_bad_shapes(write_shapes, refuses):
 def test_trains(write_shapes, write, trains):
     config, _ = write('detection', write_shapes(BOX))
     trains(config, *SMALL_HEADS)
+
+
+@pytest.mark.slow
+def test_trains_keypoints(write_shapes, write, trains):
+    config, _ = write(
+        'pose', write_shapes(BOX, point('rim_left', 12, 6), point('rim_right', 30, 6))
+    )
+    trains(config, 'model.head.deconv_out_channels=[16,16,16]')
+
+
+@pytest.mark.slow
+def test_trains_drawn_masks(write_shapes, write, trains):
+    trains(write('segmentation', write_shapes(OUTLINE))[0])

@@ -10,11 +10,13 @@ from scopevit.errors import InputError
 from scopevit.own_data.schedule import RECIPES, make_schedule
 
 
-def test_recipes_are_the_files_and_their_rates():
+def test_recipes_are_the_files_their_rates_and_batches():
     files = {path.stem: path for path in (CONFIGS / '_base_' / 'own_data').iterdir()}
     assert set(files) == set(RECIPES)
     for name, path in files.items():
-        assert read_config(path).optim_wrapper.optimizer.lr == RECIPES[name].learning_rate
+        cfg, recipe = read_config(path), RECIPES[name]
+        assert cfg.optim_wrapper.optimizer.lr == recipe.learning_rate
+        assert cfg.train_dataloader.get('drop_last', False) == recipe.drop_last
 
 
 @pytest.mark.parametrize(

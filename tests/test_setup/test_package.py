@@ -41,6 +41,7 @@ NEED_A_CLONE = (
     'tools/docs/',
     'tools/gpu/',
     'tools/install.sh',
+    'tools/trials/',
 )
 BUILD = """
 from setuptools import build_meta

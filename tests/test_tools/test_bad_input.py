@@ -283,7 +283,7 @@ def test_classification_label_out_of_range(make_task, refuses):
     line = refuses('train', task)
     assert line == (
         f'error: label [3] of {task.data / "images" / image} is not from 0 to 2: {path} '
-        '(train_dataloader.dataset)'
+        f'(train_dataloader.dataset); `scopevit check {task.config}` tells all'
     )
 
 
@@ -407,7 +407,33 @@ def test_unlabelled_images_to_segment(loads, workers, make_task, refuses, save_w
 def test_data_set_without_samples(make_task, refuses):
     task = make_task('pose')
     edit_json(task.data / 'people.json', lambda c: c.update(annotations=[]))
-    assert refuses('train', task) == 'error: train_dataloader.dataset has no samples'
+    line = refuses('train', task)
+    assert f'{task.data / "people.json"}: no image has an annotation: there is nothing to' in line
+
+
+@pytest.mark.parametrize('name', ['train', 'test'])
+def test_nothing_to_compare_detections_with(name, make_task, refuses, save_weights):
+    task = make_task('detection')
+    unlabelled = task.data / 'unlabelled.json'
+    unlabelled.write_bytes((task.data / 'instances.json').read_bytes())
+    edit_json(unlabelled, lambda content: content.pop('annotations'))
+    checkpoint = [save_weights(task)] if name == 'test' else []
+    mode = 'val' if name == 'train' else 'test'
+    options = ['--cfg-options', f'{mode}_evaluator.ann_file={unlabelled}']
+    line = refuses(name, task, *checkpoint, *options)
+    assert f'{unlabelled} has no annotations ({mode}_evaluator.ann_file), so there is' in line
+
+
+def test_detections_may_be_written_alone(make_task, save_weights, tool):
+    task = make_task('detection')
+    edit_json(task.data / 'instances.json', lambda content: content.pop('annotations'))
+    written = task.data / 'found'
+    code, err = tool(
+        'test', task.config, save_weights(task), '--work-dir', task.work_dir, '--cfg-options',
+        'test_evaluator.format_only=True', f'test_evaluator.outfile_prefix={written}',
+    )  # fmt: skip
+    assert code == 0, err
+    assert written.with_suffix('.bbox.json').is_file()
 
 
 def test_batch_larger_than_the_data_set(make_task, refuses):

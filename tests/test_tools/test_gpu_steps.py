@@ -35,6 +35,18 @@ def test_parity_finds_a_wrong_weight(load, findings, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize('content', [b'', b'no such file', b'PK\x03\x04 cut off'])
+def test_parity_names_a_damaged_golden_file(content, load, findings, monkeypatch, tmp_path):
+    parity = load('parity')
+    path = tmp_path / 'xtiny_1x3x224x224.npz'
+    path.write_bytes(content)
+    monkeypatch.setattr(parity, 'GOLDEN_DIR', tmp_path)
+    monkeypatch.setattr(parity, 'CPU_CASES', (path.stem,))
+    parity.check_parity('cpu', findings)
+    (line,) = findings.problems
+    assert line.startswith(f'{path} is damaged: ')
+
+
 def test_parity_takes_no_nan_for_a_number(load, findings):
     parity = load('parity')
     golden = {'stage0_sample': np.ones(512), 'logits': np.ones((1, 2))}

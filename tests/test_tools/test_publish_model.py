@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from scopevit.checkpoint import read_checkpoint
 from scopevit.engine.checks.weights import read_resumable
 from scopevit.errors import InputError
+from scopevit.inference.stored_config import parse_config
 from scopevit.publish import publish_checkpoint
 
 TOOL = 'model_converters/publish_model'
@@ -67,6 +68,67 @@ def test_safetensors_has_the_weights_alone(tmp_path, tool):
         'fc.weight': [[1.0, 2.0]],
         'fc.bias': [3.0],
     }
+
+
+CONFIG = """\
+default_scope = 'mmdet'
+data_root = '/home/someone/data/'
+load_from = '/home/someone/start.pth'
+work_dir = './work_dirs/someone'
+storage = dict(backend='petrel', path_mapping={'data/': 's3://someone/data/'})
+model = dict(
+    type='RetinaNet',
+    backbone=dict(
+        type='ScopeViT', init_cfg=dict(type='Pretrained', checkpoint='/home/someone/a.pth')),
+    bbox_head=dict(num_classes=2, file='C:\\\\Users\\\\someone', files=['~/someone', 'kept']))
+train_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = dict(
+    batch_size=3,
+    num_workers=7,
+    dataset=dict(
+        type='CocoDataset', data_root=data_root, ann_file='someone.json',
+        data_prefix=dict(img='someone/'), backend_args=storage, metainfo=dict(classes=('a', 'b')),
+        pipeline=[
+            dict(type='LoadImageFromFile', backend_args=storage),
+            dict(type='Resize', scale=(64, 64), keep_ratio=True), dict(type='PackDetInputs')]))
+"""
+
+
+def test_the_config_names_no_place(tmp_path):
+    path = publish_checkpoint(save(tmp_path / 'a.pth', meta={'cfg': CONFIG}), tmp_path / 'x')
+    text = torch.load(path, weights_only=True)['meta']['cfg']
+    assert 'someone' not in text
+    assert parse_config(text, '') == {
+        'default_scope': 'mmdet',
+        'model': {
+            'type': 'RetinaNet',
+            'backbone': {'type': 'ScopeViT'},
+            'bbox_head': {'num_classes': 2, 'files': ['kept']},
+        },
+        'test_dataloader': {
+            'batch_size': 3,
+            'dataset': {
+                'type': 'CocoDataset',
+                'metainfo': {'classes': ('a', 'b')},
+                'pipeline': [
+                    {'type': 'LoadImageFromFile'},
+                    {'type': 'Resize', 'scale': (64, 64), 'keep_ratio': True},
+                    {'type': 'PackDetInputs'},
+                ],
+            },
+        },
+    }
+    # Another folder, another machine: the same file.
+    moved = save(tmp_path / 'b.pth', meta={'cfg': CONFIG.replace('someone', 'other')})
+    assert publish_checkpoint(moved, tmp_path / 'x') == path
+
+
+@pytest.mark.parametrize(
+    'config', ['', 'model = 3', "model = dict(type='RetinaNet')", 'import os', 'a = (']
+)
+def test_a_config_that_prediction_would_refuse_is_left_out(config, tmp_path):
+    path = publish_checkpoint(save(tmp_path / 'a.pth', meta={'cfg': config}), tmp_path / 'x')
+    assert torch.load(path, weights_only=True)['meta'] == {}
 
 
 @pytest.mark.parametrize('as_safetensors', [False, True])

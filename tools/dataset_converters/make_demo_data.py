@@ -1,4 +1,4 @@
-"""Make `data/demo` again: small extracts of three openly licensed packages.
+"""Make `data/demo` again: small extracts of four openly licensed packages.
 
     python tools/dataset_converters/make_demo_data.py                 # downloads the packages
     python tools/dataset_converters/make_demo_data.py --source DIR    # takes them from DIR
@@ -61,6 +61,12 @@ POSE2SIM = Package(
     'd16e9bbbc38cdd210ff7ce7c4dea91ce4274012f05a27951dd33d4db95588e81',
     _pip('pose2sim==0.8.4'),
 )
+DEEPFOREST = Package(
+    'deepforest-2.1.0-py3-none-any.whl',
+    '8c2798d8e9be7f0004b194fe207b76c1d9fff6e711b3db67b9508dcd5d00ae54',
+    _pip('deepforest==2.1.0'),
+)
+PACKAGES = (FASHION, HISTOLYTICS, POSE2SIM, DEEPFOREST)
 
 # Classification: the first images of each file, in file order.
 FASHION_COUNTS = {'train': 6000, 't10k': 1000}
@@ -84,6 +90,7 @@ MIN_CONFIDENCE = 0.3  # Pose2Sim's own default for a point that it uses
 MIN_KEYPOINTS = 6
 BOX_MARGIN = 0.1  # of the extent of the points, on each side
 AREA_PER_BOX = 0.53  # a person's share of its box: mmpose's factor for data without outlines
+TREES = ('OSBS_029', 'SOAP_061')
 # fmt: off
 COCO_KEYPOINTS = [
     'nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear', 'left_shoulder', 'right_shoulder',
@@ -402,6 +409,18 @@ def make_pose(package: Path, out: Path, scratch: Path) -> None:
         _write_json(out / 'annotations' / f'person_keypoints_{split}.json', content)
 
 
+# ---- tree crowns ------------------------------------------------------------------------------
+
+
+def make_trees(package: Path, out: Path) -> None:
+    """Write two annotated images as they are in the package, with their XML files."""
+    with zipfile.ZipFile(package) as wheel:
+        _write(out / 'LICENSE', wheel.read('deepforest-2.1.0.dist-info/licenses/LICENSE'))
+        for stem in TREES:
+            for suffix in ('.png', '.xml'):
+                _write(out / f'{stem}{suffix}', wheel.read(f'deepforest/data/{stem}{suffix}'))
+
+
 # ---- writing ----------------------------------------------------------------------------------
 
 
@@ -448,13 +467,14 @@ def make(source: Path | None, out: Path) -> None:
         for folder in (scratch, fresh, old):
             folder.mkdir()
         if source is None:
-            for package in (FASHION, HISTOLYTICS, POSE2SIM):
+            for package in PACKAGES:
                 download(package, scratch)
         folder = source or scratch
-        files = [find_package(package, folder) for package in (FASHION, HISTOLYTICS, POSE2SIM)]
+        files = [find_package(package, folder) for package in PACKAGES]
         make_fashion_mnist(files[0], fresh / 'fashion_mnist')
         make_nuclei(files[1], fresh / 'nuclei')
         make_pose(files[2], fresh / 'pose', scratch)
+        make_trees(files[3], fresh / 'trees')
         for extract in sorted(fresh.iterdir()):
             if (out / extract.name).exists():
                 shutil.move(out / extract.name, old / extract.name)
@@ -464,7 +484,7 @@ def make(source: Path | None, out: Path) -> None:
 def main() -> int:
     """Parse the arguments, make the extracts, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--source', type=Path, help='folder with the three packages')
+    parser.add_argument('--source', type=Path, help='folder with the packages')
     parser.add_argument('--out', type=Path, default=Path('data/demo'))
     arguments = parser.parse_args()
     try:

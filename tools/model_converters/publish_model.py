@@ -1,10 +1,11 @@
-"""Writes the weights of a checkpoint alone, under a name with their hash.
+"""Writes what prediction needs of a checkpoint, under a name with the file's hash.
 
     python tools/model_converters/publish_model.py CHECKPOINT OUT [--safetensors] [--[no-]ema]
 
 OUT `scopevit-tiny_in1k` becomes `scopevit-tiny_in1k-1a2b3c4d.pth`, with the first 8 hex digits of
-the file's sha256. The optimizer and all that tells about the run are left out. The names of the
-classes are kept in a `.pth`; a `.safetensors` has tensors alone.
+the file's sha256. The optimizer and all that tells about the run, such as paths, are left out. A
+`.pth` keeps the classes, the model and the test pipeline, so that `scopevit predict` takes it as it
+is; a `.safetensors` has tensors alone.
 """
 
 import argparse

@@ -20,8 +20,11 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
+# An incomplete batch may be of one sample, of which batch norm has no statistics.
 train_dataloader = dict(
-    sampler=dict(type='DefaultSampler'), dataset=dict(_delete_=True, type='BaseSegDataset')
+    drop_last=True,
+    sampler=dict(type='DefaultSampler'),
+    dataset=dict(_delete_=True, type='BaseSegDataset'),
 )
 val_dataloader = dict(dataset=dict(_delete_=True, type='BaseSegDataset'))
 test_dataloader = val_dataloader

@@ -15,7 +15,8 @@ train_pipeline = [
     dict(type='GenerateTarget', encoder=_base_.codec),
     dict(type='PackPoseInputs'),
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+# An incomplete batch may be of one sample, of which batch norm has no statistics.
+train_dataloader = dict(drop_last=True, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(bbox_file=None))  # the boxes of the annotations
 test_dataloader = val_dataloader
 optim_wrapper = dict(

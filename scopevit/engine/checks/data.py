@@ -1,6 +1,5 @@
 """Checks of data sets: of their files before a run starts, and of what was loaded from them."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 from mmengine.config import Config
 from torch import nn
 
+from scopevit.engine.checks.coco import CocoFile, read_coco
 from scopevit.engine.checks.metainfo import check_categories, check_metainfo, dataset_classes
-from scopevit.engine.walk import leaf_configs
+from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError
 
 
@@ -23,9 +23,13 @@ def check_files(cfg: Config, *modes: str) -> None:
         check_dataset_files(dataset, f'{mode}_dataloader.dataset', cfg.default_scope)
         metrics = cfg.get(f'{mode}_evaluator') or []
         for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
-            path = metric.get('ann_file')
+            path, key = metric.get('ann_file'), f'{mode}_evaluator.ann_file'
             if isinstance(path, str) and path:
-                check_annotation_file(Path(path), f'{mode}_evaluator.ann_file')
+                coco = check_annotation_file(Path(path), key)
+                evaluates = 'type' in metric and not metric.get('format_only')
+                # Of a training, scopevit/preflight tells it.
+                if mode == 'test' and coco and evaluates and type_name(metric) == 'CocoMetric':
+                    check_annotated(coco, Path(path), key)
 
 
 def check_dataset_files(cfg: dict[str, Any], key: str, scope: str) -> None:
@@ -59,31 +63,41 @@ def check_dataset_files(cfg: dict[str, Any], key: str, scope: str) -> None:
 
 def check_annotation_file(
     path: Path, key: str, dataset_cfg: dict[str, Any] | None = None, scope: str = ''
-) -> None:
-    """Checks that an annotation file is there and, where it is COCO's, agrees with the classes."""
+) -> CocoFile | None:
+    """Checks that an annotation file is there and, where it is COCO's, agrees with the classes.
+
+    Returns what it has if it is COCO's.
+    """
     if not path.exists():
         raise InputError(f'annotation file not found: {path} ({key})')
     if path.suffix != '.json':
-        return
-    try:
-        content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f'not JSON: {path} ({key}): {error}') from error
+        return None
+    coco = read_coco(path, key)
     classes = dataset_classes(dataset_cfg, scope) if dataset_cfg else []
     # Test sets that are evaluated elsewhere come without annotations.
-    missing = [name for name in ('images', 'categories') if name not in content]
-    if missing and classes and 'data_list' not in content:
+    missing = [name for name in ('images', 'categories') if name not in coco.keys]
+    if missing and classes and 'data_list' not in coco.keys:
         raise InputError(f'not COCO annotations, no {", ".join(missing)}: {path} ({key})')
     if missing:
-        return  # another format, which its library reads
-    annotations = content.get('annotations', [])
-    lengths = {len(a['keypoints']) for a in annotations if 'keypoints' in a}
+        return None  # another format, which its library reads
+    lengths = set(coco.keypoint_lengths)
     if len(lengths) > 1 or any(length % 3 for length in lengths):
         raise InputError(
             f'keypoint lists must have one length, 3 x keypoints, not {sorted(lengths)}: {path}'
         )
     if dataset_cfg and classes:
-        check_categories(content, classes, dataset_cfg, path, key.rpartition('.')[0])
+        check_categories(coco, classes, dataset_cfg, path, key.rpartition('.')[0])
+    return coco
+
+
+def check_annotated(coco: CocoFile, path: Path, key: str) -> None:
+    """Raises an InputError where a COCO file has nothing to compare with: its mAP would be -1."""
+    if not coco.ids:
+        raise InputError(
+            f'{path} has no annotations ({key}), so there is nothing to compare predictions with: '
+            'name a file that has, or set format_only=True and outfile_prefix in the evaluator to '
+            'write the predictions alone'
+        )
 
 
 def all_datasets(dataset: Any) -> Iterator[object]:

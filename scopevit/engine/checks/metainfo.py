@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
+from scopevit.engine.checks.coco import CocoFile
 from scopevit.engine.walk import type_name
 from scopevit.errors import InputError
 
@@ -43,14 +44,14 @@ def check_metainfo(cfg: dict[str, Any], key: str, scope: str) -> None:
 
 
 def check_categories(
-    content: dict[str, Any], classes: list[str], dataset_cfg: dict[str, Any], path: Path, key: str
+    coco: CocoFile, classes: list[str], dataset_cfg: dict[str, Any], path: Path, key: str
 ) -> None:
     """Checks both ways that annotated categories are classes, since mmdet drops all others.
 
     Categories that shall be left out are named in `metainfo=dict(ignored_categories=(...))`.
     """
-    names = {category['id']: category['name'] for category in content['categories']}
-    used = {annotation.get('category_id') for annotation in content.get('annotations', [])}
+    names = coco.categories
+    used = set(coco.used_categories)
     unknown = used - set(names)
     if unknown:
         raise InputError(f'category_id of an annotation is none of categories, {unknown}: {path}')

@@ -1,0 +1,36 @@
+"""Parts of a config that are no dict, or no list of dicts, are named by their keys."""
+
+import pytest
+from mmengine.config import Config
+
+from scopevit.engine.checks.kinds import check_kinds
+from scopevit.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('model = 3', 'model must be a dict, not 3'),
+        ('model = dict(backbone=3)', 'model.backbone must be a dict, not 3'),
+        ('model = 3.5', 'model must be a dict, not 3.5'),
+        ("optim_wrapper = dict(optimizer='SGD')", "optimizer must be a dict, not 'SGD'"),
+        ('train_dataloader = [1]', r'train_dataloader must be a dict, not \[1\]'),
+        ('val_dataloader = dict(dataset=3)', 'val_dataloader.dataset must be a dict'),
+        (
+            'test_dataloader = dict(dataset=dict(dataset=dict(pipeline=3)))',
+            'test_dataloader.dataset.dataset.pipeline must be a list, not 3',
+        ),
+        (
+            'test_dataloader = dict(dataset=dict(datasets=[dict(), dict(pipeline=[3])]))',
+            'test_dataloader.dataset.datasets.1.pipeline.0 must be a dict, not 3',
+        ),
+        ('custom_hooks = 3', 'custom_hooks must be a list, not 3'),
+    ],
+)
+def test_other_kinds(text, message):
+    with pytest.raises(InputError, match=f'^a.py: .*{message}'):
+        check_kinds(Config.fromstring(text, '.py'), 'a.py')
+
+
+def test_what_is_not_there_is_not_checked():
+    check_kinds(Config.fromstring('model = None\ntest_dataloader = dict(dataset=None)', '.py'), '')

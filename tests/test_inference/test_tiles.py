@@ -1,0 +1,280 @@
+"""Large images in tiles, against what is worked out of the tiles by hand."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+import scopevit
+from scopevit.errors import InputError
+from scopevit.inference import images
+from scopevit.inference.results import DetectionResult, Labels
+from scopevit.inference.tiles import (
+    MergedClassMap,
+    Tile,
+    intersections,
+    merge_objects,
+    move_rle,
+    starts,
+    tiles_of,
+)
+
+GENERATOR = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ('length', 'size', 'expected'),
+    [
+        (50, 100, [0]),
+        (100, 100, [0]),
+        (101, 100, [0, 1]),
+        (175, 100, [0, 75]),
+        (176, 100, [0, 38, 76]),
+        (400, 100, [0, 75, 150, 225, 300]),
+    ],
+)
+def test_tiles_along_a_side(length, size, expected):
+    assert starts(length, size) == expected
+
+
+def test_tiles_of_an_image():
+    assert tiles_of(100, 175, 100) == [Tile(0, 0, 0, 0, 100, 100), Tile(0, 1, 0, 75, 100, 175)]
+    assert tiles_of(30, 20, 100) == [Tile(0, 0, 0, 0, 30, 20)]
+    for height, width in ((300, 301), (999, 100), (130, 777)):
+        covered = np.zeros((height, width), int)
+        for tile in tiles_of(height, width, 100):
+            assert tile.cut(covered).shape == (min(100, height), min(100, width))
+            tile.cut(covered)[...] += 1
+        assert covered.min() == 1
+
+
+@pytest.mark.parametrize('size', [(100, 100), (130, 176), (401, 300), (90, 260)])
+def test_class_map_is_that_of_the_mean_logits(size):
+    tiles = tiles_of(*size, 100)
+    logits = [torch.randn(3, t.bottom - t.top, t.right - t.left) for t in tiles]
+    merged = MergedClassMap(tiles)
+    total, count = np.zeros((3, *size)), np.zeros(size)
+    for tile, one in zip(tiles, logits):
+        merged.add(tile, one)
+        total[:, tile.top : tile.bottom, tile.left : tile.right] += one.numpy()
+        tile.cut(count)[...] += 1
+    mean = total / count
+    assert (merged.class_map == mean.argmax(0)).all()
+    assert merged.class_map.dtype == np.uint8
+
+
+def test_one_class_by_its_mean_probability():
+    tiles = tiles_of(130, 176, 100)
+    merged = MergedClassMap(tiles, threshold=0.6)
+    total, count = np.zeros((130, 176)), np.zeros((130, 176))
+    for tile in tiles:
+        one = torch.rand(1, 100, 100)
+        merged.add(tile, one)
+        tile.cut(total)[...] += one[0].numpy()
+        tile.cut(count)[...] += 1
+    mean = total / count
+    clear = np.abs(mean - 0.6) > 1e-5
+    assert (merged.class_map == (mean > 0.6))[clear].all()
+    assert 0.1 < merged.class_map.mean() < 0.9
+
+
+@pytest.mark.parametrize('place', [(0, 0), (7, 0), (0, 5), (30, 20), (60, 40)])
+@pytest.mark.parametrize('kind', ['random', 'full', 'empty', 'corners'])
+def test_mask_is_moved(place, kind):
+    top, left = place
+    mask = (GENERATOR.random((40, 30)) < 0.5).astype(np.uint8)
+    if kind != 'random':
+        mask[...] = kind == 'full'
+    if kind == 'corners':
+        mask[[0, 0, -1, -1], [0, -1, 0, -1]] = 1
+    whole = np.zeros((100, 70), np.uint8)
+    whole[top : top + 40, left : left + 30] = mask
+    tile = Tile(0, 0, top, left, top + 40, left + 30)
+    moved = move_rle(coco_mask.encode(np.asfortranarray(mask)), tile, (100, 70))
+    assert (coco_mask.decode(moved) == whole).all()
+    assert moved == coco_mask.encode(np.asfortranarray(whole))
+    # A tile as high as its image, whose runs go on from column to column.
+    low = Tile(0, 0, 0, left, 40, left + 30)
+    moved = move_rle(coco_mask.encode(np.asfortranarray(mask)), low, (40, 70))
+    assert moved == coco_mask.encode(np.asfortranarray(np.pad(mask, ((0, 0), (left, 40 - left)))))
+
+
+def merged(size, side, found, **test_cfg):
+    """Merges objects, (left, top, right, bottom, score, class) in pixels of tiles."""
+    tiles, results = tiles_of(*size, side), []
+    for objects in found:
+        rows = np.array(objects, float).reshape(-1, 6)
+        results.append(
+            DetectionResult(
+                boxes=rows[:, :4], scores=rows[:, 4], classes=rows[:, 5].astype(int),
+                source='', name='', size=(side, side), labels=Labels(),
+            )
+        )  # fmt: skip
+    assert len(tiles) == len(results)
+    return merge_objects(tiles, results, test_cfg, Labels(), source='', name='', size=size)
+
+
+def test_object_that_two_tiles_have():
+    # At 80 to 95 of the image; the second tile begins at 75.
+    result = merged((100, 175), 100, [[(80, 10, 95, 30, 0.8, 1)], [(5, 10, 20, 30, 0.9, 1)]])
+    assert result.boxes.tolist() == [[80, 10, 95, 30]]
+    assert (result.scores.tolist(), result.classes.tolist()) == ([0.9], [1])
+    two = merged((100, 175), 100, [[(80, 10, 95, 30, 0.8, 1)], [(5, 10, 20, 30, 0.9, 0)]])
+    assert two.classes.tolist() == [0, 1]
+
+
+def test_part_of_an_object_gives_way_to_the_whole():
+    # The object is at 90 to 130; the first tile ends at 100, and is surer of its part.
+    result = merged((100, 175), 100, [[(90, 10, 100, 30, 0.9, 1)], [(15, 10, 55, 30, 0.6, 1)]])
+    assert result.boxes.tolist() == [[90, 10, 130, 30]]
+    # An object at the border of the image is not cut there: the larger one is of another.
+    whole = merged((100, 175), 100, [[(0, 10, 20, 30, 0.9, 1), (0, 0, 60, 60, 0.5, 1)], []])
+    assert len(whole.boxes) == 2
+    empty = merged((100, 175), 100, [[], []])
+    assert empty.boxes.shape == (0, 4)
+
+
+def test_threshold_is_the_networks():
+    # The boxes have 15 * 20 of 20 * 20 + 20 * 20 - 15 * 20 pixels in common: 0.6.
+    found = [[(70, 10, 90, 30, 0.8, 1)], [(0, 10, 20, 30, 0.9, 1)]]
+    assert len(merged((100, 175), 100, found, nms=dict(iou_threshold=0.55)).boxes) == 1
+    assert len(merged((100, 175), 100, found, rcnn=dict(nms=dict(iou_threshold=0.65))).boxes) == 2
+
+
+def test_random_objects_one_by_one():
+    size, side = (260, 390), 128
+    found = []
+    for tile in tiles_of(*size, side):
+        # Far from where tiles are cut.
+        low = GENERATOR.uniform(10, 70, (30, 2))
+        scores, classes = GENERATOR.random(30), GENERATOR.integers(0, 2, 30)
+        high = low + GENERATOR.uniform(10, 40, (30, 2))
+        found.append([(*a, *b, s, c) for a, b, s, c in zip(low, high, scores, classes)])
+        assert tile.bottom - tile.top == side
+    result = merged(size, side, found, nms=dict(iou_threshold=0.4))
+    rows = np.array(
+        [
+            (a + t.left, b + t.top, c + t.left, d + t.top, s, k)
+            for t, objects in zip(tiles_of(*size, side), found)
+            for a, b, c, d, s, k in objects
+        ]
+    )
+    kept: list[int] = []
+    for i in np.argsort(-rows[:, 4]):
+        overlaps = [iou(rows[i], rows[k]) for k in kept if rows[i, 5] == rows[k, 5]]
+        if max(overlaps, default=0) <= 0.4:
+            kept.append(i)
+    assert result.boxes == pytest.approx(rows[kept][:, :4])
+    assert result.scores == pytest.approx(rows[kept][:, 4])
+    assert len(rows) > len(kept) > 20
+
+
+def iou(a, b):
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    common = max(width, 0) * max(height, 0)
+    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
+
+
+def test_intersections():
+    a, b = np.array([[0, 0, 10, 10]]), np.array([[5, 5, 20, 20], [10, 0, 20, 10], [2, 2, 4, 9]])
+    assert intersections(a, b).tolist() == [[25, 0, 14]]
+
+
+def photo(trained, name, height, width):
+    path = next(trained(name).images.iterdir())
+    return cv2.resize(cv2.imread(str(path)), (width, height))
+
+
+@pytest.mark.parametrize('task', ['detection', 'segmentation'])
+def test_smaller_images_are_as_without(task, trained):
+    made = trained(task)
+    plain = scopevit.Predictor(made.checkpoint, min_score=0)(made.images)
+    tiled = scopevit.Predictor(made.checkpoint, min_score=0, tile=2048)(made.images)
+    assert [r.to_dict() for r in tiled] == [r.to_dict() for r in plain]
+
+
+def test_segmentation_of_a_large_image(trained):
+    made, image = trained('segmentation'), photo(trained, 'segmentation', 200, 300)
+    result = scopevit.Predictor(made.checkpoint, tile=128)(image)[0]
+    total, count = 0, np.zeros((200, 300))
+    predictor = scopevit.Predictor(made.checkpoint)
+    for tile in tiles_of(200, 300, 128):
+        part = np.ascontiguousarray(tile.cut(image))
+        logits = logits_of(predictor, part)
+        whole = np.zeros((len(logits), 200, 300))
+        whole[:, tile.top : tile.bottom, tile.left : tile.right] = logits
+        total += whole
+        tile.cut(count)[...] += 1
+    expected = (total / count).argmax(0)
+    assert result.size == result.class_map.shape == (200, 300)
+    assert (result.class_map != expected).mean() < 1e-3
+    assert len(np.unique(expected)) > 1
+
+
+def logits_of(predictor, pixels):
+    """The logits of an image by the library's own pipeline and network."""
+    found = []
+    forward = predictor._forward
+    predictor._forward = lambda inputs: found.extend(forward(inputs)) or found
+    predictor(pixels)
+    predictor._forward = forward
+    return found[0].seg_logits.data.numpy()
+
+
+def test_detection_of_a_large_image(trained):
+    made, image = trained('detection'), photo(trained, 'detection', 200, 300)
+    result = scopevit.Predictor(made.checkpoint, min_score=0.05, tile=160)(image)[0]
+    predictor = scopevit.Predictor(made.checkpoint, min_score=0.05)
+    boxes = []
+    for tile in tiles_of(200, 300, 160):
+        one = predictor(np.ascontiguousarray(tile.cut(image)))[0]
+        boxes += (one.boxes + [tile.left, tile.top] * 2).tolist()
+    assert 0 < len(result.boxes) <= len(boxes)
+    gaps = np.abs(result.boxes[:, None] - np.array(boxes)).max(2).min(1)
+    assert gaps.max() < 1e-3  # every box is of a tile
+    assert result.masks.shape == (len(result.boxes), 200, 300)
+    for box, mask in zip(result.boxes, result.masks):
+        rows, columns = np.nonzero(mask)
+        if len(rows):
+            assert box[0] - 2 <= columns.min() and columns.max() <= box[2] + 2
+            assert box[1] - 2 <= rows.min() and rows.max() <= box[3] + 2
+
+
+def test_mixed_sizes_keep_their_order(trained):
+    made = trained('segmentation')
+    sizes = [(64, 64), (200, 150), (64, 70), (64, 64), (100, 180), (140, 140)]
+    given = [photo(trained, 'segmentation', *size) for size in sizes]
+    results = scopevit.Predictor(made.checkpoint, tile=128, batch_size=4)(given)
+    assert [result.size for result in results] == sizes
+
+
+def test_size_of_images(trained, monkeypatch, tmp_path):
+    made, path = trained('segmentation'), tmp_path / 'a.png'
+    cv2.imwrite(str(path), photo(trained, 'segmentation', 100, 120))
+    monkeypatch.setattr(images, 'MAX_PIXELS', 10_000)
+    with pytest.raises(InputError, match=r'a\.png has 120 x 100 pixels, more than 10,000: --tile'):
+        scopevit.Predictor(made.checkpoint)(path)
+    assert scopevit.Predictor(made.checkpoint, tile=64)(path)[0].size == (100, 120)
+    monkeypatch.setattr(images, 'MAX_TILED_PIXELS', 11_000)
+    with pytest.raises(InputError, match='more than 11,000: cut it into smaller images'):
+        scopevit.Predictor(made.checkpoint, tile=64)(path)
+
+
+def test_bad_input(trained, tool):
+    with pytest.raises(InputError, match='tile must be at least 64 pixels, not 63'):
+        scopevit.Predictor(trained('detection').checkpoint, tile=63)
+    for task in ('classification', 'pose'):
+        with pytest.raises(InputError, match=f'for detection and segmentation, not for {task}'):
+            scopevit.Predictor(trained(task).checkpoint, tile=512)
+
+
+def test_picture_of_a_large_image(trained, monkeypatch):
+    monkeypatch.setattr('scopevit.inference.drawing.LONGEST_SIDE', 600)
+    for task in ('detection', 'segmentation'):
+        image = photo(trained, task, 1200, 900)
+        made = trained(task).checkpoint
+        result = scopevit.Predictor(made, min_score=0.05, tile=512)(image)[0]
+        assert result.plot().shape[1] == 450
+        assert result.plot().shape[0] > 600  # with its strip
