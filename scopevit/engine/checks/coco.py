@@ -163,18 +163,23 @@ def numbers(rows: list[Any], width: int) -> np.ndarray:
     table = np.full((len(rows), width), np.nan)
     for i, row in enumerate(rows):
         try:
-            table[i] = np.array(row, float) if len(row) == width else np.nan
+            found = np.array(row, float)
         except (TypeError, ValueError):
             continue
+        if found.shape == (width,):  # lists in a list would be spread
+            table[i] = found
     return table
 
 
 def column(values: list[Any]) -> np.ndarray:
     """Returns numbers as an array, (len(values),); NaN for those that are none."""
     try:
-        return np.array(values, float)  # None becomes NaN
+        found = np.array(values, float)  # None becomes NaN
     except (TypeError, ValueError):
-        return numbers([[value] for value in values], 1)[:, 0]
+        found = None
+    if found is not None and found.ndim == 1:  # lists of one length make a table
+        return found
+    return numbers([[value] for value in values], 1)[:, 0]
 
 
 def keypoint_columns(annotations: list[dict[str, Any]], lengths: Counter[int]) -> np.ndarray | None:
