@@ -126,7 +126,8 @@ def merge_objects(
     """Returns the objects of an image out of those of its tiles.
 
     Of boxes that are cut by a tile's border, those that a neighbour has more of are left out; then
-    comes the network's own suppression, as over the boxes of one image.
+    comes suppression at the network's own threshold. There may be more than a network finds in one
+    image, and suppression is plain where the network's is soft.
 
     Args:
         tiles: The tiles of the image.

@@ -17,7 +17,8 @@ def check_ids(part: Part) -> Iterator[Finding]:
     for name in ('images', 'annotations'):
         twice = coco.repeated.get(name, [])
         if twice:
-            text = f'{part.ann_file}: id {twice[0]} is there twice among {name}: make ids unique'
+            what = 'nothing as id' if twice[0] is None else f'id {twice[0]}'
+            text = f'{part.ann_file}: {what} is there twice among {name}: make ids unique'
             yield Finding('error', f'ids of {name} repeated', part.split, len(twice), text)
     twice = repeated([name for name in coco.file_names if name])
     if twice:
