@@ -227,7 +227,8 @@ def read_polygons(polygons: list[Any], size: tuple[int, int], where: str) -> lis
     far = [value for polygon in read for value in polygon if abs(value) > FAR * max(size)]
     if far:
         raise InputError(
-            f'{where}: a polygon has a point at {far[0]:g}, its image has {size[0]}x{size[1]} pixels'
+            f'{where}: a polygon has a point at {far[0]:g}, its image has '
+            f'{size[0]}x{size[1]} pixels'
         )
     return read
 

@@ -127,9 +127,10 @@ def name_labels(data: OwnData) -> None:
             f'{", ".join(data.classes)}'
         )
     if len(data.classes) < 2:
+        told = ', '.join(map(str, sorted(labels)))
         raise InputError(
-            f'{data.root}: all labels are {", ".join(map(str, sorted(labels)))}; segmentation takes '
-            f'two classes or more beside {IGNORED}, which is ignored'
+            f'{data.root}: all labels are {told}; segmentation takes two classes or more beside '
+            f'{IGNORED}, which is ignored'
         )
 
 

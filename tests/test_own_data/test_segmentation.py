@@ -119,7 +119,9 @@ def test_bad_maps(write_maps, refuses, tmp_path):
 
 
 def test_one_label_alone(write_maps, refuses):
-    assert 'all labels are 255; segmentation takes two' in refuses('segmentation', write_maps(255))
+    assert 'all labels are 255; segmentation takes two classes' in refuses(
+        'segmentation', write_maps(255)
+    )
 
 
 @pytest.mark.slow

@@ -62,6 +62,18 @@ def test_box_of_no_numbers(box, boxes):
     assert shape(boxes.only()) == ('error', 'boxes that are none', 'train', 1)
 
 
+def test_settings_of_another_kind(boxes):
+    dataset = boxes.cfg['train_dataloader']['dataset']
+    dataset['metainfo'] = dict(classes=('cat', 'dog'), palette=['red', 'blue'])
+    assert boxes.findings() == []  # colours by name, which the check has no use for
+    dataset['filter_cfg'] = dict(min_size='32')
+    assert "filter_cfg.min_size must be a number of pixels, not '32'" in boxes.only().text
+    dataset['filter_cfg'] = None
+    dataset['metainfo'] = dict(classes=[1, 2])
+    found = boxes.findings()
+    assert any('classes without a category: 1, 2' in one.text for one in found)
+
+
 def test_annotation_of_no_image(boxes):
     extra = dict(boxes.coco['train']['annotations'][0], id=9, image_id=77)
     boxes.coco['train']['annotations'].append(extra)
