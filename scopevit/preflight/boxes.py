@@ -81,6 +81,12 @@ def check_filter(part: Part) -> Iterator[Finding]:
     if part.boxes is None or part.cfg.get('test_mode') or not settings or not len(part.files):
         return
     least = settings.get('min_size', 0)
+    if not isinstance(least, (int, float)):
+        yield Finding(
+            'error', 'filter', part.split, 1,
+            f'{part.key}.filter_cfg.min_size must be a number of pixels, not {least!r}'
+        )  # fmt: skip
+        return
     large = part.sizes.min(1) >= least
     kept = large.copy()
     if settings.get('filter_empty_gt'):

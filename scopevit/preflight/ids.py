@@ -72,7 +72,11 @@ def check_keys(part: Part) -> Iterator[Finding]:
 
 def check_annotated(part: Part) -> Iterator[Finding]:
     """Yields whether anything is annotated, and images where nothing is."""
-    if part.scope == 'mmseg' or not part.files or part.cfg.get('bbox_file'):
+    if not part.files:
+        text = f'{part.ann_file or part.key} has no images'
+        yield Finding('error', 'no images', part.split, 1, text)
+        return
+    if part.scope == 'mmseg' or part.cfg.get('bbox_file'):
         return
     if part.split == 'test' and part.coco is not None and 'annotations' not in part.coco.keys:
         return  # evaluated elsewhere

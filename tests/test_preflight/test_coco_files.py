@@ -44,6 +44,36 @@ def test_annotation_id_0(boxes):
     assert shape(boxes.only()) == ('warning', 'annotation id 0', 'val', 1)
 
 
+def test_no_images(boxes):
+    boxes.coco['train'] |= dict(images=[], annotations=[])
+    found = boxes.only()
+    assert shape(found) == ('error', 'no images', 'train', 1)
+
+
+@pytest.mark.parametrize('area', [None, '288', 10**400])
+def test_area_that_is_no_number(area, boxes):
+    boxes.coco['train']['annotations'][1]['area'] = area
+    assert shape(boxes.only()) == ('error', 'no area', 'train', 1)
+
+
+@pytest.mark.parametrize('box', [['20', '10', '18', '16'], [10**400, 1, 2, 3]])
+def test_box_of_no_numbers(box, boxes):
+    boxes.coco['train']['annotations'][1]['bbox'] = box
+    assert shape(boxes.only()) == ('error', 'boxes that are none', 'train', 1)
+
+
+def test_settings_of_another_kind(boxes):
+    dataset = boxes.cfg['train_dataloader']['dataset']
+    dataset['metainfo'] = dict(classes=('cat', 'dog'), palette=['red', 'blue'])
+    assert boxes.findings() == []  # colours by name, which the check has no use for
+    dataset['filter_cfg'] = dict(min_size='32')
+    assert "filter_cfg.min_size must be a number of pixels, not '32'" in boxes.only().text
+    dataset['filter_cfg'] = None
+    dataset['metainfo'] = dict(classes=[1, 2])
+    found = boxes.findings()
+    assert any('classes without a category: 1, 2' in one.text for one in found)
+
+
 def test_annotation_of_no_image(boxes):
     extra = dict(boxes.coco['train']['annotations'][0], id=9, image_id=77)
     boxes.coco['train']['annotations'].append(extra)
