@@ -192,9 +192,11 @@ def keep_whole(
     tile, own = tiles[index], boxes[index]
     keep = np.ones(len(own), bool)
     cut = np.flatnonzero(is_cut(own, tile, size))
+    if not len(cut):
+        return keep
     for k, other in enumerate(tiles):
         is_neighbour = abs(other.row - tile.row) < 3 and abs(other.column - tile.column) < 3
-        if k == index or not is_neighbour or not len(cut) or not len(boxes[k]):
+        if k == index or not is_neighbour or not len(boxes[k]):
             continue
         shares = intersections(own[cut], boxes[k]) / areas(own[cut])[:, None].clip(1e-6)
         covers = (

@@ -7,7 +7,7 @@ import pytest
 from checked_sets import detection_set, pose_set
 
 from scopevit.boxes import are_corners, clip
-from scopevit.engine.checks.coco import forget_files, read_coco
+from scopevit.engine.checks.coco import column, forget_files, numbers, read_coco
 from scopevit.errors import InputError
 
 
@@ -346,3 +346,10 @@ def test_keypoint_that_is_never_visible(poses):
 def test_num_keypoints_that_evaluation_reads(poses):
     del poses.coco['val']['annotations'][0]['num_keypoints']
     assert shape(poses.only()) == ('error', 'no num_keypoints', 'val', 1)
+
+
+def test_lists_are_no_numbers():
+    np.testing.assert_array_equal(column([[1], [2]]), [np.nan, np.nan])
+    np.testing.assert_array_equal(column([1, [2], None, 3]), [1, np.nan, np.nan, 3])
+    np.testing.assert_array_equal(numbers([[[1, 2]], [3, 4], None], 2),
+                                  [[np.nan] * 2, [3, 4], [np.nan] * 2])  # fmt: skip

@@ -166,10 +166,12 @@ def numbers(rows: list[Any], width: int) -> np.ndarray:
     table = np.full((len(rows), width), np.nan)
     for i, row in enumerate(rows):
         try:
-            if len(row) == width and not any(isinstance(value, str) for value in row):
-                table[i] = np.array(row, float)
+            found = np.array(row, float)
         except (OverflowError, TypeError, ValueError):
             continue
+        # Lists in a list would be spread.
+        if found.shape == (width,) and not any(isinstance(value, str) for value in row):
+            table[i] = found
     return table
 
 
