@@ -126,7 +126,8 @@ def merge_objects(
     """Returns the objects of an image out of those of its tiles.
 
     Of boxes that are cut by a tile's border, those that a neighbour has more of are left out; then
-    comes the network's own suppression, as over the boxes of one image.
+    comes suppression at the network's own threshold. There may be more than a network finds in one
+    image, and suppression is plain where the network's is soft.
 
     Args:
         tiles: The tiles of the image.
@@ -192,9 +193,11 @@ def keep_whole(
     tile, own = tiles[index], boxes[index]
     keep = np.ones(len(own), bool)
     cut = np.flatnonzero(is_cut(own, tile, size))
+    if not len(cut):
+        return keep
     for k, other in enumerate(tiles):
         is_neighbour = abs(other.row - tile.row) < 3 and abs(other.column - tile.column) < 3
-        if k == index or not is_neighbour or not len(cut) or not len(boxes[k]):
+        if k == index or not is_neighbour or not len(boxes[k]):
             continue
         shares = intersections(own[cut], boxes[k]) / areas(own[cut])[:, None].clip(1e-6)
         covers = (
