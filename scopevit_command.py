@@ -18,6 +18,7 @@ COMMANDS = {
     'train': 'scopevit.commands.train',
     'test': 'scopevit.commands.test',
     'predict': 'scopevit.commands.predict',
+    'export': 'scopevit.commands.export',
     'info': 'scopevit.commands.info',
 }
 
