@@ -7,7 +7,7 @@ import numpy as np
 LIMIT = 1e-4  # relative to the largest number
 LEAST_SHARE = 0.999  # of pixels with the same class
 LEAST_MATCHED = 0.98  # of objects: those at a threshold may fall to either side
-MIN_IOU = 0.99
+NEAR = 0.5  # pixels between the sides of boxes that are taken for one
 
 Answers = Mapping[str, np.ndarray]
 
@@ -40,7 +40,7 @@ def compare_objects(expected: Answers, found: Answers) -> dict[str, float]:
     pairs = match(expected, found)
     count = max(len(expected['scores']), len(found['scores']))
     deviations = {'objects: share of matched ones': len(pairs) / count if count else 1.0}
-    own, other = (list(side) for side in zip(*pairs)) if pairs else ([], [])
+    own, other = [i for i, _ in pairs], [j for _, j in pairs]
     for name in ('boxes', 'scores'):
         key = f'{name}: relative deviation'
         deviations[key] = relative(expected[name][own], found[name][other])
@@ -51,27 +51,22 @@ def compare_objects(expected: Answers, found: Answers) -> dict[str, float]:
 
 
 def match(expected: Answers, found: Answers) -> list[tuple[int, int]]:
-    """Returns pairs of objects, each at most once, the best boxes first."""
-    iou = box_iou(expected['boxes'], found['boxes'])
-    iou = np.where(expected['labels'][:, None] == found['labels'], iou, 0)
-    pairs, taken = [], set()
-    for i in range(len(iou)):
-        free = [j for j in np.argsort(-iou[i]) if j not in taken and iou[i, j] >= MIN_IOU]
-        # Of boxes that are alike, that with the nearest score.
-        if free:
-            j = min(free, key=lambda j: abs(expected['scores'][i] - found['scores'][j]))
+    """Returns pairs of objects of one class whose boxes lie near, each object at most once.
+
+    By distance, not by overlap: boxes may be of no width.
+    """
+    # (N, 1, 4) - (M, 4) -> (N, M)
+    distance = np.abs(expected['boxes'][:, None] - found['boxes']).max(axis=2, initial=0)
+    is_near = (distance <= NEAR) & (expected['labels'][:, None] == found['labels'])
+    pairs: list[tuple[int, int]] = []
+    taken: set[int] = set()
+    for i, score in enumerate(expected['scores']):
+        free = [int(j) for j in np.flatnonzero(is_near[i]) if int(j) not in taken]
+        if free:  # of boxes that are alike, that with the nearest score
+            j = min(free, key=lambda j: float(abs(score - found['scores'][j])))
             taken.add(j)
-            pairs.append((i, int(j)))
+            pairs.append((i, j))
     return pairs
-
-
-def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Returns intersection over union of boxes, (N, M)."""
-    a, b = one[:, None].astype(np.float64), other[None].astype(np.float64)
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    both = sides.clip(0).prod(-1)
-    either = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - both
-    return both / np.maximum(either, 1e-9)
 
 
 def problem(deviations: Mapping[str, float]) -> str | None:

@@ -69,8 +69,10 @@ class DetectorGraph(Graph):
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Puts masks, (D, 1, h, w), where their boxes are: (D, H, W), as mmdet does."""
     left, top, right, bottom = boxes.split(1, dim=1)  # (D, 1) each
-    y = (torch.arange(size[0], device=boxes.device) + 0.5 - top) / (bottom - top) * 2 - 1
-    x = (torch.arange(size[1], device=boxes.device) + 0.5 - left) / (right - left) * 2 - 1
+    y, x = (torch.arange(side, device=boxes.device) + 0.5 for side in size)
+    # Beyond 1 a mask is empty: clamped, boxes of no width give the same in every runtime.
+    y = ((y - top) / (bottom - top).clamp(min=1e-6) * 2 - 1).clamp(-3, 3)
+    x = ((x - left) / (right - left).clamp(min=1e-6) * 2 - 1).clamp(-3, 3)
     shape = -1, size[0], size[1]
     # x: (D, W) -> (D, H, W), y: (D, H) -> (D, H, W)
     grid = torch.stack([x[:, None].expand(*shape), y[:, :, None].expand(*shape)], dim=3)

@@ -64,7 +64,7 @@ class Images(nn.Module):
         return x
 
     def missing(self, size: int) -> int:
-        """Returns how much a side is short of a multiple of the divisor, without negative numbers."""
+        """Returns what a side lacks to a multiple of the divisor, without negative numbers."""
         return (self.divisor - size % self.divisor) % self.divisor
 
 

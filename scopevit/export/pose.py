@@ -86,7 +86,7 @@ class PoseGraph(Graph):
 
 
 def find_maxima(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns where the maxima are, (N, K, 2) x and y, -1 of those not above 0, and their values."""
+    """Returns where the maxima are, (N, K, 2), -1 of those not above 0, and their values."""
     width = maps.shape[3]
     flat = maps.flatten(2)  # (N, K, h, w) -> (N, K, h * w)
     scores, index = flat.amax(2), flat.argmax(2)
@@ -125,8 +125,8 @@ def quarter_offsets(maps: Tensor, points: Tensor) -> Tensor:
     height, width = maps.shape[2:]
     near = Reader(maps, points, 1)
     x, y = points.unbind(2)
-    dx = (near(1, 0) - near(-1, 0)).sign() * ((1 < x) & (x < width - 1) & (0 < y))
-    dy = (near(0, 1) - near(0, -1)).sign() * ((1 < y) & (y < height - 1) & (0 < x))
+    dx = (near(1, 0) - near(-1, 0)).sign() * ((x > 1) & (x < width - 1) & (y > 0))
+    dy = (near(0, 1) - near(0, -1)).sign() * ((y > 1) & (y < height - 1) & (x > 0))
     return torch.stack([dx, dy], 2) * 0.25
 
 
@@ -134,7 +134,7 @@ def is_inside(maps: Tensor, points: Tensor) -> Tensor:
     """Whether points are more than two pixels away from the edge, (N, K, 1)."""
     height, width = maps.shape[2:]
     x, y = points.unbind(2)
-    return ((1 < x) & (x < width - 2) & (1 < y) & (y < height - 2))[..., None]
+    return ((x > 1) & (x < width - 2) & (y > 1) & (y < height - 2))[..., None]
 
 
 def newton_steps(logs: Tensor, points: Tensor) -> Tensor:
