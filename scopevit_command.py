@@ -19,6 +19,7 @@ COMMANDS = {
     'train': 'scopevit.commands.train',
     'test': 'scopevit.commands.test',
     'predict': 'scopevit.commands.predict',
+    'export': 'scopevit.commands.export',
     'info': 'scopevit.commands.info',
 }
 

@@ -44,6 +44,7 @@ setup(
         'tests': requirements('tests'),
         'dev': requirements('dev'),
         'data': requirements('data'),
+        'export': requirements('export'),
         'logging': requirements('logging'),
         'supervision': requirements('supervision'),
     },

@@ -80,8 +80,10 @@ def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, numel: int) -> Ten
         x: (N, ...).
         numel: Numbers of the widest map that is made of one entry.
     """
-    size = part_size(len(x), numel, x)
-    return function(x) if size == len(x) else torch.cat([function(part) for part in x.split(size)])
+    size = part_size(x.shape[0], numel, x)
+    if size == x.shape[0]:
+        return function(x)
+    return torch.cat([function(part) for part in x.split(size)])
 
 
 def in_strips(function: Callable[[Tensor], Tensor], x: Tensor, numel: int, halo: int) -> Tensor:

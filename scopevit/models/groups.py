@@ -18,8 +18,9 @@ def dilated_spans(size: int, grid_size: int) -> tuple[int, list[tuple[slice, int
         each of them holds. The first groups may hold one more than the others, so that there are at
         most two kinds.
     """
-    dilation = -(-size // grid_size)  # rounded up
-    slots = -(-size // dilation)
+    # Both rounded up, without numbers below 0, which ONNX divides otherwise than Python.
+    dilation = (size + grid_size - 1) // grid_size
+    slots = (size + dilation - 1) // dilation
     full = size - (slots - 1) * dilation  # groups that reach into the last, partial run
     spans = [(slice(0, full), slots)]
     if full < dilation:
@@ -71,13 +72,13 @@ class DilatedGroups:
             groups = next(kinds)
             # (B, gy, gx, rows, columns, C) -> (B, rows, gy, columns, gx, C) -> (B, H, W, C)
             groups = groups.permute(0, 3, 1, 4, 2, 5)
-            return groups.reshape(len(groups), self.height, self.width, groups.shape[-1])
+            return groups.reshape(groups.shape[0], self.height, self.width, groups.shape[-1])
         out: Tensor | None = None
         for (span_y, rows), (span_x, columns) in self.spans:
             groups = next(kinds)
             if out is None:
                 # The slots that not all groups have stay unset, and are cut off below.
-                out = groups.new_empty(len(groups), *self.by_run[1:], groups.shape[-1])
+                out = groups.new_empty(groups.shape[0], *self.by_run[1:], groups.shape[-1])
             # (B, gy, gx, rows, columns, C) -> (B, rows, gy, columns, gx, C)
             out[:, :rows, span_y, :columns, span_x] = groups.permute(0, 3, 1, 4, 2, 5)
             del groups

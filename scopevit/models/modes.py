@@ -26,6 +26,9 @@ def is_known(*sizes: int) -> bool:
     """
     if not torch.compiler.is_compiling():
         return True
+    # What torch.export sees, of which 2 * batch would be known to be even. Dynamo shows ints.
+    if any(isinstance(size, torch.SymInt) for size in sizes):
+        return False
     from torch.fx.experimental.symbolic_shapes import statically_known_true  # slow to import
 
     return all(

@@ -36,7 +36,7 @@ class PaddedGroups(DilatedGroups):
         """Makes a map (B, H, W, C) of the groups that `split` yields."""
         # (B, dy, dx, G, G, C) -> (B, G, dy, G, dx, C) -> (B, H', W', C) -> (B, H, W, C)
         x = next(kinds).permute(0, 3, 1, 4, 2, 5)
-        x = x.reshape(len(x), self.padded_height, self.padded_width, x.shape[-1])
+        x = x.reshape(x.shape[0], self.padded_height, self.padded_width, x.shape[-1])
         # Cloned: whether the cut is dense already depends on the sizes.
         return x[:, : self.height, : self.width].clone(memory_format=torch.contiguous_format)
 

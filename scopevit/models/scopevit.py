@@ -181,7 +181,7 @@ class GlobalScaleDilatedAttention(nn.Module):
             bias: Bias of the logits, (heads, S, S) with S = rows * columns for all groups, or one
                 for each group of an image, (gy * gx * heads, S, S).
         """
-        num_biases = len(bias) // self.num_heads  # g: 1 or gy * gx
+        num_biases = bias.shape[0] // self.num_heads  # g: 1 or gy * gx
         groups = x.reshape(-1, num_biases, *x.shape[-3:])  # (B', g, rows, columns, C)
         numel = num_biases * bias.shape[-1] * self.qkv.out_features
 

@@ -1,0 +1,100 @@
+"""Detectors as they are exported, and what their code needs to be traced."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from mmcv.ops import RoIAlign
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
+from torch import Tensor
+from torch.nn import functional as F
+
+from scopevit.errors import InputError
+from scopevit.export.graphs import Graph, Images
+
+
+class DetectorGraph(Graph):
+    """Gives `boxes`, (D, 4), `scores`, (D,), `labels`, (D,), and of some `masks`, (D, H, W).
+
+    It takes one image of one size. Boxes are left, top, right and bottom in its pixels, masks bool
+    of its size; non-maximum suppression is done.
+
+    Args:
+        model: Of mmdet.
+        images: What makes its inputs.
+        size: Height and width of the image.
+
+    Raises:
+        InputError: If its masks are made in another way than those of Mask R-CNN.
+    """
+
+    def __init__(self, model: Any, images: Images, size: tuple[int, int]) -> None:
+        super().__init__(model, images)
+        self.size = size
+        roi_head = getattr(model, 'roi_head', None)
+        self.has_masks = bool(getattr(model, 'with_mask', False))
+        if self.has_masks and type(roi_head).__name__ != 'StandardRoIHead':
+            name = type(roi_head or model).__name__
+            raise InputError(f'the masks of {name} cannot be exported: those of Mask R-CNN can')
+        self.outputs = ('boxes', 'scores', 'labels', *(['masks'] if self.has_masks else []))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        x = self.images(images)
+        sample = DetDataSample(metainfo=self.meta())
+        if not self.has_masks:
+            found = self.model.predict(x, [sample], rescale=False)[0].pred_instances
+            return found.bboxes, found.scores, found.labels
+        maps, head = self.model.extract_feat(x), self.model.roi_head
+        proposals = self.model.rpn_head.predict(maps, [sample], rescale=False)
+        found = head.predict_bbox(maps, [self.meta()], proposals, head.test_cfg, rescale=False)[0]
+        masks = head._mask_forward(maps, bbox2roi([found.bboxes]))['mask_preds'].sigmoid()
+        if not head.mask_head.class_agnostic:  # (D, classes, h, w) -> (D, 1, h, w)
+            index = found.labels[:, None, None, None].expand(-1, 1, *masks.shape[2:])
+            masks = masks.gather(1, index)
+        pasted = paste(masks, found.bboxes, self.size) >= head.test_cfg.mask_thr_binary
+        return found.bboxes, found.scores, found.labels, pasted
+
+    def meta(self) -> dict[str, Any]:
+        """Returns what mmdet's code asks of an image."""
+        padded = tuple(-(-x // self.images.divisor) * self.images.divisor for x in self.size)
+        return dict(
+            img_shape=self.size, ori_shape=self.size, pad_shape=padded, batch_input_shape=padded,
+            scale_factor=(1.0, 1.0),
+        )  # fmt: skip
+
+
+def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Puts masks, (D, 1, h, w), where their boxes are: (D, H, W), as mmdet does."""
+    left, top, right, bottom = boxes.split(1, dim=1)  # (D, 1) each
+    y, x = (torch.arange(side, device=boxes.device) + 0.5 for side in size)
+    # Beyond 1 a mask is empty: clamped, boxes of no width give the same in every runtime.
+    y = ((y - top) / (bottom - top).clamp(min=1e-6) * 2 - 1).clamp(-3, 3)
+    x = ((x - left) / (right - left).clamp(min=1e-6) * 2 - 1).clamp(-3, 3)
+    shape = -1, size[0], size[1]
+    # x: (D, W) -> (D, H, W), y: (D, H) -> (D, H, W)
+    grid = torch.stack([x[:, None].expand(*shape), y[:, :, None].expand(*shape)], dim=3)
+    return F.grid_sample(masks, grid, align_corners=False)[:, 0]
+
+
+@contextmanager
+def traceable(model: torch.nn.Module) -> Iterator[None]:
+    """Lets a detector's code be traced for ONNX.
+
+    Symptom: mmdet 3.3 asks `torch.onnx.is_in_onnx_export()` and imports `mmdet.core` then, which
+    is gone since 3.0; mmcv 2.1 writes its RoIAlign as an operator that no runtime has.
+    Way out: the answer is False, and RoIAlign is torchvision's.
+    Delete when: mmdet has no such branches, or torch.onnx.export(dynamo=True) takes detectors.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, RoIAlign)]
+    before = [layer.use_torchvision for layer in layers]
+    with patch('torch.onnx.is_in_onnx_export', return_value=False):
+        try:
+            for layer in layers:
+                layer.use_torchvision = True
+            yield
+        finally:
+            for layer, value in zip(layers, before):
+                layer.use_torchvision = value

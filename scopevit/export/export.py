@@ -1,0 +1,184 @@
+"""Export of a checkpoint, with the proof that the file predicts what its library does."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scopevit.errors import InputError
+from scopevit.export import compare, runtimes, writers
+from scopevit.export.description import describe
+from scopevit.export.graphs import Graph
+from scopevit.export.network import Network, draw_examples, load_network, read_examples
+from scopevit.files import write_json
+
+ENDINGS = {'onnx': '.onnx', 'openvino': '.xml', 'pt2': '.pt2'}
+OPSETS = range(18, 24)  # that torch.onnx.export(dynamo=True) writes
+TRACED_OPSETS = range(16, 21)
+
+
+def export_checkpoint(
+    checkpoint: str | Path,
+    format: str = 'onnx',
+    out: str | Path | None = None,
+    dynamic: bool = False,
+    backbone: bool = False,
+    size: tuple[int, int] | None = None,
+    images: str | Path | None = None,
+    half: bool = False,
+    opset: int | None = None,
+    config: str | Path | None = None,
+) -> Path:
+    """Writes a checkpoint as a file of another runtime, and what is known of it beside it as JSON.
+
+    Nothing is left behind unless PyTorch, ONNX Runtime and OpenVINO predict of it what the library
+    does.
+
+    Args:
+        checkpoint: File of a training, which has its config and classes in it.
+        format: 'onnx', 'openvino' or 'pt2'.
+        out: The file; by default beside the checkpoint, with the ending of the format.
+        dynamic: Whether height and width of the images may be others than `size`.
+        backbone: Whether to export the backbone alone, with its maps.
+        size: Height and width of the images; by default what the test pipeline gives.
+        images: Folder of images to compare predictions of; by default some are drawn.
+        half: Whether OpenVINO keeps the weights in half precision.
+        opset: That of ONNX; by default 20, of detectors 17.
+        config: A config file instead of the one in the checkpoint. It is Python code that runs.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: If something given is wrong, or predictions differ.
+    """
+    if format not in ENDINGS:
+        raise InputError(f'--format is one of {", ".join(ENDINGS)}, not {format!r}')
+    if half and format != 'openvino':
+        raise InputError('--half is for --format openvino, which keeps weights so')
+    writers.need(*writers.NEEDED[format])
+    path = Path(checkpoint).expanduser()
+    target = Path(out) if out is not None else path.with_suffix(ENDINGS[format])
+    if target.suffix != ENDINGS[format]:
+        raise InputError(
+            f'--out: a file of {format} ends in {ENDINGS[format]}, not {target.name!r}'
+        )
+    net = load_network(path, config, size)
+    opset = check_options(net, format, dynamic, backbone, opset)
+    graph = net.graph(backbone)
+    examples = read_examples(images, net)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix='.export_') as folder:
+        part = Path(folder) / target.name
+        opened = write(graph, net, format, examples, dynamic, opset, half, part)
+        checks = prove(graph, net, opened, examples, dynamic, backbone)
+        about = describe(net, graph, path, part, dynamic, backbone, checks)
+        about |= {'format': format, 'opset': opset if format != 'pt2' else None}
+        about['sha256'] = hashlib.sha256(part.read_bytes()).hexdigest()
+        write_json(part.with_suffix('.json'), about)
+        for ending in ('.bin', target.suffix, '.json'):
+            if part.with_suffix(ending).is_file():
+                os.replace(part.with_suffix(ending), target.with_suffix(ending))
+    return target
+
+
+def check_options(
+    net: Network, format: str, dynamic: bool, backbone: bool, opset: int | None
+) -> int:
+    """Returns the opset; raises an InputError for what a task cannot have."""
+    task = net.recipe.library.task
+    is_traced = task == 'detection' and not backbone
+    if is_traced and format == 'pt2':
+        raise InputError('--format pt2: detectors cannot be written so; onnx and openvino can')
+    if dynamic and not backbone and task in ('detection', 'pose'):
+        raise InputError(
+            f'--dynamic: a network for {task} takes images of one size; classification, '
+            'segmentation and --backbone take others'
+        )
+    is_slide = task == 'segmentation' and net.model.test_cfg.get('mode') == 'slide'
+    if dynamic and not backbone and is_slide:
+        raise InputError('--dynamic: a segmentation in windows (mode slide) has one size')
+    known = TRACED_OPSETS if is_traced else OPSETS
+    opset = opset or (writers.TRACED_OPSET if is_traced else writers.OPSET)
+    if opset not in known:
+        raise InputError(f'--opset is {known[0]} to {known[-1]} for {task}, not {opset}')
+    return opset
+
+
+def write(
+    graph: Graph,
+    net: Network,
+    format: str,
+    examples: np.ndarray,
+    dynamic: bool,
+    opset: int,
+    half: bool,
+    path: Path,
+) -> dict[str, runtimes.Session]:
+    """Writes a graph and returns its runtimes by name."""
+    sessions = {'PyTorch': runtimes.graph_session(graph, graph.outputs)}
+    onnx_path = path.with_suffix('.onnx')
+    if is_traced(graph):
+        writers.write_traced_onnx(graph, torch.from_numpy(examples[:1]), opset, onnx_path)
+    else:
+        program = writers.trace(graph, torch.from_numpy(examples), dynamic)
+        if format == 'pt2':
+            torch.export.save(program, path)
+            sessions['torch.export'] = runtimes.open_session(path, graph.outputs)
+            return sessions
+        writers.write_onnx(program, graph.outputs, opset, onnx_path)
+    sessions['ONNX Runtime'] = runtimes.open_session(onnx_path, graph.outputs)
+    if format == 'openvino':
+        writers.write_openvino(onnx_path, half, path)
+    sessions['OpenVINO'] = runtimes.open_openvino(
+        path if format == 'openvino' else onnx_path, graph.outputs
+    )
+    return sessions
+
+
+def is_traced(graph: Graph) -> bool:
+    """Whether a graph takes one image and goes through the older exporter."""
+    return 'boxes' in graph.outputs
+
+
+def prove(
+    graph: Graph,
+    net: Network,
+    sessions: dict[str, runtimes.Session],
+    examples: np.ndarray,
+    dynamic: bool,
+    backbone: bool,
+) -> list[dict[str, Any]]:
+    """Compares what runtimes and library predict; returns the deviations.
+
+    Raises:
+        InputError: If they are too large.
+    """
+    batches = [examples[:1]] if is_traced(graph) else [examples[:1], examples]
+    if is_traced(graph):
+        batches += [examples[i : i + 1] for i in range(1, len(examples))]
+    if dynamic:
+        height, width = net.size
+        batches.append(draw_examples(1, (height + 32, width + 64), net.channels))
+    checks = []
+    for batch in batches:
+        expected = maps_of(net, batch, graph) if backbone else net.predict(batch)
+        shape = list(batch.shape)
+        for name, session in sessions.items():
+            deviations = compare.compare(expected, session(batch))
+            problem = compare.problem(deviations)
+            if problem is not None:
+                raise InputError(f'{name} predicts something else of images {shape}: {problem}')
+            checks.append({'runtime': name, 'images': shape, 'deviations': deviations})
+    return checks
+
+
+def maps_of(net: Network, batch: np.ndarray, graph: Graph) -> dict[str, np.ndarray]:
+    """Returns the maps of the library's own backbone."""
+    with torch.no_grad():
+        maps = net.model.backbone(graph.images(torch.from_numpy(batch)))
+    return dict(zip(graph.outputs, (x.numpy() for x in maps)))

@@ -1,0 +1,136 @@
+"""Networks as they are exported: images of uint8 in, answers out, all between in one graph."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scopevit.errors import InputError
+from scopevit.models import ScopeViT
+
+
+class Images(nn.Module):
+    """What the library's data preprocessor does to images in a test.
+
+    Args:
+        preprocessor: That of the model.
+        is_rgb: Whether the test pipeline gives images RGB; OpenMMLab's give BGR mostly.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preprocessor: Any, is_rgb: bool) -> None:
+        super().__init__()
+        turns = any(
+            getattr(preprocessor, name, False)
+            for name in ('to_rgb', '_channel_conversion', 'channel_conversion')
+        )
+        self.reverse = turns == is_rgb
+        mean, std = (
+            getattr(preprocessor, name, torch.tensor(value))
+            .detach()
+            .clone()
+            .cpu()
+            .reshape(-1, 1, 1)
+            for name, value in (('mean', 0.0), ('std', 1.0))
+        )
+        self.register_buffer('mean', mean)
+        self.register_buffer('std', std)
+        padding = getattr(preprocessor, 'test_cfg', None)
+        padding = padding if isinstance(padding, Mapping) else {}
+        if padding.get('size') is not None:
+            raise InputError('a data preprocessor that pads to test_cfg.size cannot be exported')
+        self.divisor = int(
+            getattr(preprocessor, 'pad_size_divisor', 0) or padding.get('size_divisor') or 1
+        )
+        self.fill = float(getattr(preprocessor, 'pad_value', getattr(preprocessor, 'pad_val', 0)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns what the network takes.
+
+        Args:
+            images: (N, H, W, C) uint8, RGB where C is 3.
+        """
+        x = images.permute(0, 3, 1, 2).float()  # (N, H, W, C) -> (N, C, H, W)
+        if self.reverse and x.shape[1] == 3:
+            x = x.flip(1)
+        x = (x - self.mean) / self.std
+        if self.divisor > 1:
+            height, width = x.shape[-2:]
+            x = F.pad(x, (0, self.missing(width), 0, self.missing(height)), value=self.fill)
+        return x
+
+    def missing(self, size: int) -> int:
+        """Returns what a side lacks to a multiple of the divisor, without negative numbers."""
+        return (self.divisor - size % self.divisor) % self.divisor
+
+
+class Graph(nn.Module):
+    """A network with its images and answers.
+
+    Args:
+        model: Of a library.
+        images: What makes its inputs.
+    """
+
+    outputs: tuple[str, ...] = ()
+
+    def __init__(self, model: Any, images: Images) -> None:
+        super().__init__()
+        self.images = images
+        self.model = model
+
+
+class ClassifierGraph(Graph):
+    """Gives `probabilities`, (N, classes)."""
+
+    outputs = ('probabilities',)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        head = self.model.head
+        scores = head(self.model.extract_feat(self.images(images)))
+        if type(head).__name__.startswith('MultiLabel'):
+            return (scores.sigmoid(),)
+        return (scores.softmax(dim=1),)
+
+
+class SegmentorGraph(Graph):
+    """Gives `classes`, (N, H, W) uint8, of the size of the images."""
+
+    outputs = ('classes',)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        x = self.images(images)
+        # The size after padding: the libraries' own code takes the padding off the scores.
+        meta = dict(img_shape=x.shape[-2:], ori_shape=x.shape[-2:])
+        scores = self.model.inference(x, [meta] * x.shape[0] if self.is_slide else [meta])
+        scores = scores[..., : images.shape[1], : images.shape[2]]  # (N, classes, H, W)
+        if scores.shape[1] > 1:
+            return (scores.argmax(dim=1).to(torch.uint8),)
+        return ((scores[:, 0].sigmoid() > self.model.decode_head.threshold).to(torch.uint8),)
+
+    @property
+    def is_slide(self) -> bool:
+        return bool(self.model.test_cfg.get('mode') == 'slide')
+
+
+class BackboneGraph(Graph):
+    """Gives the maps of a backbone, the finest first."""
+
+    def __init__(self, model: Any, images: Images, outputs: tuple[str, ...]) -> None:
+        super().__init__(model, images)
+        self.outputs = outputs
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps = self.model(self.images(images))
+        return tuple(maps) if isinstance(maps, (list, tuple)) else (maps,)
+
+
+def switch_to_deploy(model: nn.Module) -> None:
+    """Folds the batch norms of our backbone, where a model has one, in place."""
+    for module in list(model.modules()):
+        if isinstance(module, ScopeViT):
+            module.switch_to_deploy()

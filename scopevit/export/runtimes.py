@@ -1,0 +1,86 @@
+"""Exported files in their runtimes: arrays in, arrays by name out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scopevit.errors import InputError, error_text
+from scopevit.export.writers import need
+
+# Takes images, (N, H, W, C) uint8, and returns the outputs by name.
+Session = Callable[[np.ndarray], dict[str, np.ndarray]]
+ENDINGS = ('.onnx', '.xml', '.pt2')
+
+
+def open_session(path: Path, outputs: Sequence[str]) -> Session:
+    """Opens an exported file on the CPU, by its ending.
+
+    Raises:
+        InputError: If its runtime is missing, or it is damaged.
+    """
+    opener = {'.onnx': open_onnx, '.xml': open_openvino, '.pt2': open_pt2}[path.suffix]
+    if path.suffix != '.pt2':
+        need('onnxruntime' if path.suffix == '.onnx' else 'openvino')
+    if not path.is_file():
+        raise InputError(f'no such file: {path}')
+    try:
+        return opener(path, outputs)
+    except Exception as error:  # each runtime has errors of its own
+        raise InputError(
+            f'damaged, or no {path.suffix} file: {path}: {error_text(error)}'
+        ) from error
+
+
+def open_onnx(path: Path, outputs: Sequence[str]) -> Session:
+    """Opens a file in ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(outputs, session.run(list(outputs), {'images': images})))
+
+    return run
+
+
+def open_openvino(path: Path, outputs: Sequence[str]) -> Session:
+    """Opens a file, .xml or .onnx, in OpenVINO."""
+    import openvino
+
+    config = {
+        'INFERENCE_PRECISION_HINT': 'f32',
+        'INFERENCE_NUM_THREADS': str(torch.get_num_threads()),
+    }
+    network = openvino.Core().compile_model(str(path), 'CPU', config)
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        found = network({'images': images})
+        return {name: np.array(found[name]) for name in outputs}
+
+    return run
+
+
+def open_pt2(path: Path, outputs: Sequence[str]) -> Session:
+    """Opens a file of `torch.export`."""
+    module = torch.export.load(path).module()
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            return dict(zip(outputs, (x.numpy() for x in module(torch.from_numpy(images)))))
+
+    return run
+
+
+def graph_session(graph: torch.nn.Module, outputs: Sequence[str]) -> Session:
+    """Returns what runs a graph itself."""
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            return dict(zip(outputs, (x.numpy() for x in graph(torch.from_numpy(images)))))
+
+    return run

@@ -1,0 +1,109 @@
+"""`scopevit export`: files that predict what the library does, and what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_inference.conftest import Trained
+
+from scopevit.errors import InputError
+from scopevit.export import compare, export, export_checkpoint
+
+Make = Callable[[str], Trained]
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    'task',
+    [
+        'detection',
+        pytest.param('classification', marks=pytest.mark.slow),
+        pytest.param('segmentation', marks=pytest.mark.slow),
+        pytest.param('pose', marks=pytest.mark.slow),
+    ],
+)
+def test_onnx_runtime_predicts_what_the_library_does(
+    task: str, trained: Make, tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip('onnxruntime')
+    out = tmp_path / 'mine.onnx'
+    made = trained(task)
+    assert export_checkpoint(made.checkpoint, out=out, images=made.images) == out
+    assert left(tmp_path) == ['mine.json', 'mine.onnx']
+    about = json.loads(out.with_suffix('.json').read_text())
+    assert about['task'] == task
+    assert {check['runtime'] for check in about['checks']} == {
+        'PyTorch',
+        'ONNX Runtime',
+        'OpenVINO',
+    }
+
+    net = export.load_network(made.checkpoint, None, None)
+    batch = export.draw_examples(1, net.size, 3)  # images that the export has not seen
+    session = onnxruntime.InferenceSession(str(out))
+    assert [x.name for x in session.get_outputs()] == about['outputs']
+    found = dict(zip(about['outputs'], session.run(None, {'images': batch})))
+    assert compare.problem(compare.compare(net.predict(batch), found)) is None
+
+
+def test_a_file_that_predicts_something_else_is_not_written(
+    trained: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip('onnxruntime')
+    predict = export.Network.predict
+
+    def other(net: Any, batch: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: x * 1.01 for name, x in predict(net, batch).items()}
+
+    def write(graph: Any, *args: Any) -> dict[str, Any]:
+        args[-1].write_text('a file')
+        return {'PyTorch': export.runtimes.graph_session(graph, graph.outputs)}
+
+    monkeypatch.setattr(export.Network, 'predict', other)
+    monkeypatch.setattr(export, 'write', write)
+    with pytest.raises(InputError, match='PyTorch predicts something else'):
+        export_checkpoint(trained('detection').checkpoint, out=tmp_path / 'mine.onnx')
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ('task', 'options', 'message'),
+    [
+        ('pose', dict(format='tflite'), '--format is one of onnx, openvino, pt2'),
+        ('pose', dict(half=True), '--half is for --format openvino'),
+        ('pose', dict(out='mine.pt'), '--out: a file of onnx ends in .onnx'),
+        ('pose', dict(dynamic=True), '--dynamic: a network for pose takes images of one size'),
+        ('pose', dict(size=(96, 96)), '--size: that of a pose network'),
+        ('pose', dict(opset=9), '--opset is 18 to 23'),
+        ('detection', dict(opset=9), '--opset is 16 to 20'),
+        ('detection', dict(format='pt2'), '--format pt2: detectors cannot be written so'),
+        ('segmentation', dict(size=(16, 64)), '--size: each side has at least 32 pixels, not 16'),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    task: str, options: dict[str, Any], message: str, trained: Make, tmp_path: Path
+) -> None:
+    pytest.importorskip('onnxruntime')
+    ending = '.pt2' if options.get('format') == 'pt2' else '.onnx'
+    out = tmp_path / options.pop('out', f'mine{ending}')
+    with pytest.raises(InputError) as raised:
+        export_checkpoint(trained(task).checkpoint, out=out, **options)
+    assert str(raised.value).startswith(message)
+    assert left(tmp_path) == []
+
+
+def test_a_missing_runtime_is_named(
+    trained: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+    monkeypatch.setattr(export.writers.importlib, 'import_module', missing)
+    with pytest.raises(InputError, match='onnx is not installed: pip install onnx'):
+        export_checkpoint(trained('pose').checkpoint, out=tmp_path / 'mine.onnx')
