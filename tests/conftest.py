@@ -18,10 +18,13 @@ from mmengine.config import config
 from mmengine.registry import MODELS
 from mmengine.utils import ManagerMixin
 from tasks import Task, write_task
+from trained import trained
 
 from scopevit.cli import run_tool
 from scopevit.engine.config import load_config
 from scopevit.engine.libraries import find_library
+
+__all__ = ['trained']  # a fixture, for pytest to find here
 
 ROOT = Path(__file__).parents[1]
 

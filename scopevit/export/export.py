@@ -94,6 +94,8 @@ def check_options(
     is_traced = task == 'detection' and not backbone
     if is_traced and format == 'pt2':
         raise InputError('--format pt2: detectors cannot be written so; onnx and openvino can')
+    if dynamic and format == 'pt2':
+        raise InputError('--dynamic: a pt2 has one size; onnx and openvino take any')
     if dynamic and not backbone and task in ('detection', 'pose'):
         raise InputError(
             f'--dynamic: a network for {task} takes images of one size; classification, '
@@ -125,7 +127,8 @@ def write(
     if is_traced(graph):
         writers.write_traced_onnx(graph, torch.from_numpy(examples[:1]), opset, onnx_path)
     else:
-        program = writers.trace(graph, torch.from_numpy(examples), dynamic)
+        traced = draw_examples(2, writers.DYNAMIC_SIZE, net.channels) if dynamic else examples
+        program = writers.trace(graph, torch.from_numpy(traced), dynamic)
         if format == 'pt2':
             torch.export.save(program, path)
             sessions['torch.export'] = runtimes.open_session(path, graph.outputs)
@@ -163,7 +166,8 @@ def prove(
         batches += [examples[i : i + 1] for i in range(1, len(examples))]
     if dynamic:
         height, width = net.size
-        batches.append(draw_examples(1, (height + 32, width + 64), net.channels))
+        for size in ((height + 32, width + 64), (height // 2 + 17, width + 7)):
+            batches.append(draw_examples(1, size, net.channels))
     checks = []
     for batch in batches:
         expected = maps_of(net, batch, graph) if backbone else net.predict(batch)

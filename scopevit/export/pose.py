@@ -30,20 +30,26 @@ class PoseGraph(Graph):
     """
 
     outputs = ('keypoints', 'scores')
+    factor: Tensor
     kernel: Tensor
 
     def __init__(self, model: Any, images: Images, flip_indices: list[int] | None) -> None:
         super().__init__(model, images)
-        decoder = getattr(model.head, 'decoder', None)
+        decoder: Any = getattr(model.head, 'decoder', None)
         name = type(decoder).__name__
-        if name not in CODECS or getattr(decoder, 'heatmap_type', 'gaussian') != 'gaussian':
+        if (
+            decoder is None
+            or name not in CODECS
+            or getattr(decoder, 'heatmap_type', 'gaussian') != 'gaussian'
+        ):
             raise InputError(
                 f'the codec {name} cannot be exported: {" and ".join(CODECS)} of Gaussians can'
             )
         self.flip_indices = flip_indices
         self.is_udp = name == 'UDPHeatmap'
         self.is_refined = self.is_udp or decoder.unbiased
-        size, scale = np.array(decoder.input_size, float), np.array(decoder.heatmap_size, float)
+        size: np.ndarray = np.array(decoder.input_size, np.float64)
+        scale: np.ndarray = np.array(decoder.heatmap_size, np.float64)
         factor = size / (scale - 1) if self.is_udp else size / scale
         self.register_buffer('factor', torch.tensor(factor, dtype=torch.float32))
         length = decoder.blur_kernel_size

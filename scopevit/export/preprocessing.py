@@ -82,5 +82,5 @@ def fixed_size(pipeline: list[dict[str, Any]]) -> tuple[int, int] | None:
 def keeps_ratio(pipeline: list[dict[str, Any]]) -> bool:
     """Whether images come out of a pipeline in different sizes."""
     steps = [step for step in pipeline if type_name(step) in ('Resize', 'ResizeEdge', 'CenterCrop')]
-    last: Mapping[str, Any] = steps[-1] if steps else {}
+    last: dict[str, Any] = steps[-1] if steps else {}
     return bool(last.get('keep_ratio')) or (bool(steps) and type_name(last) == 'ResizeEdge')

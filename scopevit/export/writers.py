@@ -16,6 +16,9 @@ from scopevit.export.graphs import Graph
 INT64 = 7  # the number of the type in ONNX
 OPSET = 20  # of files by dynamo
 TRACED_OPSET = 17  # of detectors
+# At this size, ScopeViT's maps hold several dilated groups at every stage: of a smaller one, the
+# exporter would take what holds for one group for a rule.
+DYNAMIC_SIZE = (608, 864)
 # What each runtime needs, in the order in which it is asked for.
 NEEDED = {
     'onnx': ('onnx', 'onnxscript', 'onnxruntime', 'openvino'),
@@ -42,10 +45,12 @@ def trace(graph: Graph, images: torch.Tensor, dynamic: bool) -> Any:
     Args:
         graph: The network.
         images: Two images or more: of one, it would take the number for a constant.
-        dynamic: Whether height and width may be others, too.
+        dynamic: Whether height and width may be others, too; images are then of `DYNAMIC_SIZE`.
     """
+    axes = (0, 1, 2) if dynamic else (0,)
+    dims = {axis: torch.export.Dim.DYNAMIC for axis in axes}
     with exporting(), torch.no_grad():
-        return torch.export.export(graph, (images,), dynamic_shapes=(shapes(dynamic),))
+        return torch.export.export(graph, (images,), dynamic_shapes=(dims,), strict=False)
 
 
 def write_onnx(program: Any, outputs: tuple[str, ...], opset: int, path: Path) -> None:
@@ -61,12 +66,6 @@ def write_onnx(program: Any, outputs: tuple[str, ...], opset: int, path: Path) -
             external_data=False,
             verbose=False,
         )
-
-
-def shapes(dynamic: bool) -> dict[int, Any]:
-    """Returns the dimensions of (N, H, W, C) that may be others."""
-    names = ('batch', 'height', 'width') if dynamic else ('batch',)
-    return {i: torch.export.Dim(name) for i, name in enumerate(names)}
 
 
 def write_traced_onnx(graph: Graph, images: torch.Tensor, opset: int, path: Path) -> None:

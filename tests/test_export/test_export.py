@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_inference.conftest import Trained
+from trained import Trained
 
 from scopevit.errors import InputError
 from scopevit.export import compare, export, export_checkpoint

@@ -1,5 +1,0 @@
-"""Checkpoints to export."""
-
-from test_inference.conftest import trained
-
-__all__ = ['trained']
