@@ -30,11 +30,12 @@ class PoseGraph(Graph):
     """
 
     outputs = ('keypoints', 'scores')
+    factor: Tensor
     kernel: Tensor
 
     def __init__(self, model: Any, images: Images, flip_indices: list[int] | None) -> None:
         super().__init__(model, images)
-        decoder = getattr(model.head, 'decoder', None)
+        decoder: Any = getattr(model.head, 'decoder', None)
         name = type(decoder).__name__
         if name not in CODECS or getattr(decoder, 'heatmap_type', 'gaussian') != 'gaussian':
             raise InputError(
@@ -43,9 +44,10 @@ class PoseGraph(Graph):
         self.flip_indices = flip_indices
         self.is_udp = name == 'UDPHeatmap'
         self.is_refined = self.is_udp or decoder.unbiased
-        size, scale = np.array(decoder.input_size, float), np.array(decoder.heatmap_size, float)
+        sizes = decoder.input_size, decoder.heatmap_size
+        size, scale = (torch.tensor(x, dtype=torch.float32) for x in sizes)
         factor = size / (scale - 1) if self.is_udp else size / scale
-        self.register_buffer('factor', torch.tensor(factor, dtype=torch.float32))
+        self.register_buffer('factor', factor)
         length = decoder.blur_kernel_size
         line = torch.from_numpy(cv2.getGaussianKernel(length, 0, cv2.CV_32F))  # (length, 1)
         self.register_buffer('kernel', line[None, None])  # (1, 1, length, 1)
