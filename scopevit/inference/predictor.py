@@ -14,6 +14,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from scopevit.engine.checks.weights import read_weights
+from scopevit.engine.explain import input_errors
 from scopevit.errors import InputError
 from scopevit.inference import images, network, tiles
 from scopevit.inference.background import map_in_background
@@ -96,7 +97,7 @@ class Predictor:
         self._recipe = recipe = find_recipe(content, path, config)
         self.device = network.find_device(device)
         self.task = recipe.library.task
-        self.labels = read_labels(recipe.metainfo)
+        self.labels = read_labels(recipe.metainfo, str(path))
         self.batch_size = batch_size or recipe.batch_size
         if self.batch_size < 1:
             raise InputError(f'batch_size must be at least 1, not {batch_size}')
@@ -310,7 +311,7 @@ class Predictor:
 
     def _forward(self, inputs: list[dict[str, Any]]) -> list[Any]:
         scope = DefaultScope.overwrite_default_scope(self._recipe.library.name)
-        with torch.inference_mode(), scope:
+        with torch.inference_mode(), scope, input_errors(self._recipe.source):
             return self.model.test_step(self._collate(inputs))
 
     def _result(self, image: Waiting) -> Result:
