@@ -1,6 +1,6 @@
 """Large images in tiles that overlap, and one result of theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -60,9 +60,9 @@ def tiles_of(height: int, width: int, size: int) -> list[Tile]:
 class MergedClassMap:
     """The class map of an image out of its tiles' logits, averaged where tiles overlap.
 
-    Logits, not probabilities, as mmseg's sliding windows average them. Those of a row of tiles are
-    kept as far down as the next row overlaps them, so that memory grows with the image's width, not
-    its area.
+    Logits, not probabilities, as mmseg's sliding windows average them. What is kept of them is one
+    tile and, of a row of tiles, the part that the next row overlaps, so that memory grows with the
+    image's width, not its area.
 
     Args:
         tiles: The tiles, whose logits come in their order.
@@ -80,40 +80,40 @@ class MergedClassMap:
             columns[tile.left : tile.right] += tile.row == 0
         self.counts = rows, columns  # tiles over each row and column of pixels
         self.class_map = np.zeros((self.height, self.width), np.uint8)
-        self.band = self.current = torch.zeros(0)
+        self.below = self.current = torch.zeros(0)
 
     def add(self, tile: Tile, logits: torch.Tensor) -> None:
         """Adds the logits of the next tile, (C, h, w)."""
         logits = logits.float().cpu()
-        if not len(self.band):
+        if not len(self.below):
             classes, height, _ = logits.shape
             dtype = np.uint8 if classes <= 256 else np.int32
             self.class_map = self.class_map.astype(dtype, copy=False)
-            # Sums over the rows of tiles above; what is below the tiles' bottom comes later.
-            self.band = torch.zeros(classes, height, self.width)
+            least = min(b - a for a, b in pairwise(self.tops))
+            # Sums over the rows of tiles above, from the top of this row on.
+            self.below = torch.zeros(classes, height - least, self.width)
         if tile.column == 0:
             self.current = torch.zeros_like(logits)
         self.current += logits
-        step = self.lefts[tile.column + 1] - tile.left
-        done, rest = self.current[..., :step], self.current[..., step:]
-        self.band[..., tile.left : tile.left + step] += done
-        self.current = torch.cat([rest, torch.zeros_like(done)], dim=-1)
-        if self.lefts[tile.column + 1] == self.width:
-            self.finish_row(tile)
+        bottom, right = self.tops[tile.row + 1], self.lefts[tile.column + 1]
+        step = right - tile.left
+        sums, rest = self.current[..., :step], self.current[..., step:]
+        below = self.below[..., tile.left : right]
+        sums[:, : below.shape[1]] += below
+        done, later = sums.split([bottom - tile.top, tile.bottom - bottom], dim=1)
+        below[:, : later.shape[1]] = later
+        below[:, later.shape[1] :] = 0
+        self.class_map[tile.top : bottom, tile.left : right] = self.labels(
+            done, self.counts[0][tile.top : bottom], self.counts[1][tile.left : right]
+        )
+        self.current = torch.cat([rest, torch.zeros_like(sums)], dim=-1)
 
-    def finish_row(self, tile: Tile) -> None:
-        """Writes the rows of pixels that no tile below has."""
-        step = self.tops[tile.row + 1] - tile.top
-        rows, columns = self.counts
-        done = self.band[:, :step]
-        if len(done) > 1:
-            labels = done.argmax(0)  # of sums as of means
-        else:  # probabilities of the one class
-            share = torch.from_numpy(rows[tile.top : tile.top + step, None] * columns)
-            labels = done[0] / share > self.threshold
-        self.class_map[tile.top : tile.top + step] = labels.numpy()
-        self.band[:, : self.band.shape[1] - step] = self.band[:, step:].clone()
-        self.band[:, self.band.shape[1] - step :] = 0
+    def labels(self, sums: torch.Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Returns the classes, (h, w), of summed logits, (C, h, w), of so many tiles each."""
+        if len(sums) > 1:
+            return sums.argmax(0).numpy()  # of sums as of means
+        # Probabilities of the one class.
+        return (sums[0] / torch.from_numpy(rows[:, None] * columns) > self.threshold).numpy()
 
 
 def merge_objects(
@@ -126,7 +126,8 @@ def merge_objects(
     """Returns the objects of an image out of those of its tiles.
 
     Of boxes that are cut by a tile's border, those that a neighbour has more of are left out; then
-    comes the network's own suppression, as over the boxes of one image.
+    comes suppression by the network's own threshold, as over the boxes of one image. It leaves out,
+    also where the network's lowers scores (Soft-NMS): the tiles' boxes have been through that.
 
     Args:
         tiles: The tiles of the image.
@@ -147,8 +148,10 @@ def merge_objects(
     nms = (test_cfg.get('rcnn') or test_cfg).get('nms') or {}
     is_agnostic = nms.get('class_agnostic', False)
     order = batched_nms(
-        torch.from_numpy(all_boxes).float(),
-        torch.from_numpy(scores).float(),
+        # It tells classes apart by moving their boxes, by more than float32 has digits for where
+        # there are many classes in a large image.
+        torch.from_numpy(all_boxes).double(),
+        torch.from_numpy(scores).double(),
         torch.from_numpy(classes * (not is_agnostic)),
         nms.get('iou_threshold', IOU_THRESHOLD),
     ).numpy()
@@ -192,9 +195,8 @@ def keep_whole(
     tile, own = tiles[index], boxes[index]
     keep = np.ones(len(own), bool)
     cut = np.flatnonzero(is_cut(own, tile, size))
-    for k, other in enumerate(tiles):
-        is_neighbour = abs(other.row - tile.row) < 3 and abs(other.column - tile.column) < 3
-        if k == index or not is_neighbour or not len(cut) or not len(boxes[k]):
+    for k in neighbours(tile, tiles) if len(cut) else ():
+        if k == index or not len(boxes[k]):
             continue
         shares = intersections(own[cut], boxes[k]) / areas(own[cut])[:, None].clip(1e-6)
         covers = (
@@ -204,6 +206,17 @@ def keep_whole(
         )
         keep[cut[covers.any(1)]] = False
     return keep
+
+
+def neighbours(tile: Tile, tiles: Sequence[Tile]) -> Iterator[int]:
+    """Yields the numbers of the tiles, out of those of an image, that may overlap one.
+
+    Where three in a row are just enough, the first overlaps the third.
+    """
+    last = tiles[-1]
+    for row in range(max(tile.row - 2, 0), min(tile.row + 2, last.row) + 1):
+        for column in range(max(tile.column - 2, 0), min(tile.column + 2, last.column) + 1):
+            yield row * (last.column + 1) + column
 
 
 def is_cut(boxes: np.ndarray, tile: Tile, size: tuple[int, int]) -> np.ndarray:
