@@ -60,9 +60,10 @@ def tiles_of(height: int, width: int, size: int) -> list[Tile]:
 class MergedClassMap:
     """The class map of an image out of its tiles' logits, averaged where tiles overlap.
 
-    Logits, not probabilities, as mmseg's sliding windows average them. What is kept of them is one
-    tile and, of a row of tiles, the part that the next row overlaps, so that memory grows with the
-    image's width, not its area.
+    Logits, not probabilities, as mmseg's sliding windows average them; but a tile's count the less
+    the nearer to its border: with the plain mean, classes change along the lines where one tile
+    more begins. What is kept is one tile and, of a row of tiles, the part that the next row
+    overlaps, so that memory grows with the image's width, not its area.
 
     Args:
         tiles: The tiles, whose logits come in their order.
@@ -74,19 +75,22 @@ class MergedClassMap:
         self.tops = [*sorted({tile.top for tile in tiles}), self.height]
         self.lefts = [*sorted({tile.left for tile in tiles}), self.width]
         self.threshold = threshold
-        rows, columns = (np.zeros(n, np.int64) for n in (self.height, self.width))
+        # Sums of the tiles' weights over each row and column of pixels; a pixel's is their product.
+        self.rows, self.columns = (torch.zeros(n) for n in (self.height, self.width))
         for tile in tiles:
-            rows[tile.top : tile.bottom] += tile.column == 0
-            columns[tile.left : tile.right] += tile.row == 0
-        self.counts = rows, columns  # tiles over each row and column of pixels
+            if tile.column == 0:
+                self.rows[tile.top : tile.bottom] += weights(tile.bottom - tile.top)
+            if tile.row == 0:
+                self.columns[tile.left : tile.right] += weights(tile.right - tile.left)
         self.class_map = np.zeros((self.height, self.width), np.uint8)
-        self.below = self.current = torch.zeros(0)
+        self.below = self.current = self.weights = torch.zeros(0)
 
     def add(self, tile: Tile, logits: torch.Tensor) -> None:
         """Adds the logits of the next tile, (C, h, w)."""
         logits = logits.float().cpu()
         if not len(self.below):
-            classes, height, _ = logits.shape
+            classes, height, width = logits.shape
+            self.weights = weights(height)[:, None] * weights(width)
             dtype = np.uint8 if classes <= 256 else np.int32
             self.class_map = self.class_map.astype(dtype, copy=False)
             least = min(b - a for a, b in pairwise(self.tops))
@@ -94,7 +98,7 @@ class MergedClassMap:
             self.below = torch.zeros(classes, height - least, self.width)
         if tile.column == 0:
             self.current = torch.zeros_like(logits)
-        self.current += logits
+        self.current.addcmul_(logits, self.weights)
         bottom, right = self.tops[tile.row + 1], self.lefts[tile.column + 1]
         step = right - tile.left
         sums, rest = self.current[..., :step], self.current[..., step:]
@@ -103,17 +107,19 @@ class MergedClassMap:
         done, later = sums.split([bottom - tile.top, tile.bottom - bottom], dim=1)
         below[:, : later.shape[1]] = later
         below[:, later.shape[1] :] = 0
-        self.class_map[tile.top : bottom, tile.left : right] = self.labels(
-            done, self.counts[0][tile.top : bottom], self.counts[1][tile.left : right]
-        )
+        if len(done) > 1:
+            labels = done.argmax(0)  # of sums as of means
+        else:  # probabilities of the one class
+            total = self.rows[tile.top : bottom, None] * self.columns[tile.left : right]
+            labels = done[0] / total > self.threshold
+        self.class_map[tile.top : bottom, tile.left : right] = labels.numpy()
         self.current = torch.cat([rest, torch.zeros_like(sums)], dim=-1)
 
-    def labels(self, sums: torch.Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Returns the classes, (h, w), of summed logits, (C, h, w), of so many tiles each."""
-        if len(sums) > 1:
-            return sums.argmax(0).numpy()  # of sums as of means
-        # Probabilities of the one class.
-        return (sums[0] / torch.from_numpy(rows[:, None] * columns) > self.threshold).numpy()
+
+def weights(length: int) -> torch.Tensor:
+    """Returns what the pixels along a tile's side count: less as far as a neighbour has them."""
+    distances = torch.arange(length) + 0.5  # to the nearer end
+    return (torch.minimum(distances, length - distances) / (length * OVERLAP)).clamp(max=1)
 
 
 def merge_objects(
