@@ -5,6 +5,7 @@ import hashlib
 import pickle
 import re
 import shutil
+import struct
 import sys
 from http.client import HTTPException
 from pathlib import Path
@@ -82,7 +83,9 @@ def read_file(path: Path) -> object:
                 'it should hold tensors, numbers and text only'
             ) from error
         raise InputError(f'not a checkpoint of torch.save, or a damaged one: {path}') from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
+    # Whatever a pickle's reader says to bytes that are none.
+    except (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+            struct.error) as error:  # fmt: skip
         raise InputError(f'not a checkpoint of torch.save, or a damaged one: {path}') from error
 
 

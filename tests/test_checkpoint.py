@@ -106,3 +106,10 @@ def test_checkpoint_that_cannot_be_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(type(path), 'open', refuse)
     with pytest.raises(InputError, match=f'^cannot read {path}: Permission denied$'):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize('content', [b'', b'junk', b'\x80\x02', b'PK\x03\x04', b'(t.', b'}}s.'])
+def test_bytes_that_are_no_checkpoint(content, tmp_path):
+    (tmp_path / 'a.pth').write_bytes(content)
+    with pytest.raises(InputError, match='not a checkpoint of torch.save, or a damaged one'):
+        read_checkpoint(tmp_path / 'a.pth')

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from scopevit.checkpoint import BACKBONE_OF
 from scopevit.engine.amp import CPUAmpOptimWrapper
+from scopevit.engine.checks.kinds import check_kinds
 from scopevit.engine.libraries import Library, missing_module
 from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError
@@ -23,11 +24,13 @@ def load_config(
     """Reads a config file and changes what `--cfg-options` and `--work-dir` say.
 
     Raises:
-        InputError: If the file is missing, has errors, or an option fits nowhere.
+        InputError: If the file is missing, has errors, or an option fits nowhere, or a part is
+            neither the dict nor the list that it must be.
     """
     path = Path(path)
     cfg = read_config(path)
     merge_options(cfg, options or {})
+    check_kinds(cfg, str(path))
     if work_dir is not None or cfg.get('work_dir') is None:
         cfg.work_dir = work_dir or f'work_dirs/{path.stem}'
     return cfg

@@ -132,8 +132,8 @@ def merge_objects(
     """Returns the objects of an image out of those of its tiles.
 
     Of boxes that are cut by a tile's border, those that a neighbour has more of are left out; then
-    comes suppression by the network's own threshold, as over the boxes of one image. It leaves out,
-    also where the network's lowers scores (Soft-NMS): the tiles' boxes have been through that.
+    comes suppression at the network's own threshold. There may be more than a network finds in one
+    image, and suppression is plain where the network's is soft.
 
     Args:
         tiles: The tiles of the image.
@@ -201,7 +201,9 @@ def keep_whole(
     tile, own = tiles[index], boxes[index]
     keep = np.ones(len(own), bool)
     cut = np.flatnonzero(is_cut(own, tile, size))
-    for k in neighbours(tile, tiles) if len(cut) else ():
+    if not len(cut):
+        return keep
+    for k in neighbours(tile, tiles):
         if k == index or not len(boxes[k]):
             continue
         shares = intersections(own[cut], boxes[k]) / areas(own[cut])[:, None].clip(1e-6)

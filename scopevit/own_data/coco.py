@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pycocotools import mask as coco_mask
+
 from scopevit.errors import InputError
 from scopevit.own_data.files import (
     find_files,
@@ -14,10 +16,11 @@ from scopevit.own_data.files import (
     progress,
     read_size,
 )
-from scopevit.own_data.objects import check_finite, polygon_box
+from scopevit.own_data.objects import check_finite, is_number, polygon_box, to_rle
 from scopevit.own_data.samples import OwnData, OwnImage, Skeleton
 from scopevit.own_data.split import split_of
 
+FAR = 10  # times the image's longer side; no polygon reaches there
 KEYS = ('images', 'annotations', 'categories')
 
 
@@ -88,7 +91,7 @@ def read_coco(root: Path, files: list[Path], task: str) -> OwnData:
 def right_kind(contents: dict[Path, Any], task: str) -> dict[Path, Any]:
     """Leaves out files of another kind, where some files have keypoints and others none."""
     with_points = {
-        path: any('keypoints' in a for a in content['annotations'])
+        path: any('keypoints' in a for a in content['annotations'] if isinstance(a, dict))
         for path, content in contents.items()
     }
     wanted = task == 'pose'
@@ -119,6 +122,7 @@ def read_categories(path: Path, content: dict[str, Any]) -> dict[Any, str]:
         wrong = [item for item in content[key] if not isinstance(item, dict) or 'id' not in item]
         if wrong:
             raise InputError(f'{path}: one of {key} has no id: {wrong[0]!r:.60}')
+        check_scalars(path, key, content[key])
         twice = [i for i, n in Counter(item['id'] for item in content[key]).items() if n > 1]
         if twice:
             raise InputError(f'{path}: id {twice[0]} is there twice among {key}')
@@ -129,6 +133,16 @@ def read_categories(path: Path, content: dict[str, Any]) -> dict[Any, str]:
     if not found:
         raise InputError(f'{path} has no categories')
     return dict(sorted(found.items(), key=lambda item: (str(type(item[0])), item[0])))
+
+
+def check_scalars(path: Path, key: str, items: list[dict[str, Any]]) -> None:
+    """Raises an InputError unless what names images and categories are numbers or texts."""
+    for item in items:
+        for name in ('id', 'image_id', 'category_id'):
+            if isinstance(item.get(name), (list, dict)):
+                raise InputError(
+                    f'{path}: {name} of one of {key} must be a number, not {item[name]!r:.60}'
+                )
 
 
 def read_images(
@@ -145,7 +159,8 @@ def read_images(
         if given != size:
             raise InputError(
                 f'{root / file} has {size[0]}x{size[1]} pixels, but {path.name} says '
-                f'{given[0]}x{given[1]}' + (exif_advice(root / file) if given == size[::-1] else '')
+                f'{given[0]!r}x{given[1]!r}'
+                + (exif_advice(root / file) if given == size[::-1] else '')
             )
         found[item['id']] = OwnImage(file, size)
     return found
@@ -184,22 +199,38 @@ def read_annotations(
             found['keypoints'] = check_finite(item['keypoints'], count, where, 'keypoints')
         segmentation = item.get('segmentation')
         if isinstance(segmentation, list):
-            segmentation = [
-                check_finite(polygon, None, where, 'segmentation') for polygon in segmentation
-            ]
-            if any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
-                raise InputError(f'{where}: a polygon takes x, y of three points or more')
-        if isinstance(segmentation, dict):
+            segmentation = read_polygons(segmentation, image.size, where)
+        elif isinstance(segmentation, dict):
             check_rle(segmentation, image.size, where)
+        elif segmentation is not None:
+            raise InputError(
+                f'{where}: segmentation must be polygons or a run-length code, not '
+                f'{segmentation!r:.60}'
+            )
         if segmentation:
             found['segmentation'] = segmentation
         box = item.get('bbox')
         if box is None and isinstance(segmentation, list) and segmentation:
             box = polygon_box(segmentation)
         found['bbox'] = check_finite(box, 4, where, 'bbox')
-        if isinstance(item.get('area'), (int, float)):
+        if is_number(item.get('area')):
             found['area'] = item['area']
         image.objects.append(found)
+
+
+def read_polygons(polygons: list[Any], size: tuple[int, int], where: str) -> list[list[float]]:
+    """Returns the polygons of an object, checked against the size of its image."""
+    read = [check_finite(polygon, None, where, 'segmentation') for polygon in polygons]
+    if any(len(polygon) < 6 or len(polygon) % 2 for polygon in read):
+        raise InputError(f'{where}: a polygon takes x, y of three points or more')
+    # pycocotools takes memory by their extent, and ends the process where there is not enough.
+    far = [value for polygon in read for value in polygon if abs(value) > FAR * max(size)]
+    if far:
+        raise InputError(
+            f'{where}: a polygon has a point at {far[0]:g}, its image has '
+            f'{size[0]}x{size[1]} pixels'
+        )
+    return read
 
 
 def check_rle(code: dict[str, Any], size: tuple[int, int], where: str) -> None:
@@ -214,6 +245,10 @@ def check_rle(code: dict[str, Any], size: tuple[int, int], where: str) -> None:
         size[0] * size[1]
     ):
         raise InputError(f'{where}: counts of its run-length code do not add up to its image')
+    try:
+        coco_mask.decode(to_rle(code, size))
+    except (ValueError, OverflowError) as error:
+        raise InputError(f'{where}: counts of its run-length code cannot be decoded') from error
 
 
 def read_skeleton(contents: dict[Path, Any]) -> Skeleton:

@@ -31,7 +31,10 @@ def find_files(root: Path, suffixes: Iterable[str] = SUFFIXES) -> list[str]:
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith('.') and name not in NO_DATA and f'{name}.py' not in names
+            if not name.startswith('.')
+            and name not in NO_DATA
+            and f'{name}.py' not in names
+            and not leads_back(os.path.join(folder, name))
         )
         below = Path(folder).relative_to(root)
         found += [
@@ -40,6 +43,14 @@ def find_files(root: Path, suffixes: Iterable[str] = SUFFIXES) -> list[str]:
             if name.lower().endswith(suffixes) and not name.startswith('.')
         ]
     return sorted(found)
+
+
+def leads_back(folder: str) -> bool:
+    """Returns whether a folder is a link to one that it is in, below which nothing is new."""
+    if not os.path.islink(folder):
+        return False
+    inside = os.path.join(os.path.realpath(os.path.dirname(folder)), '')
+    return inside.startswith(os.path.join(os.path.realpath(folder), ''))
 
 
 def find_images(root: Path) -> list[str]:

@@ -104,7 +104,8 @@ def count_labels(labels: np.ndarray) -> dict[int, int]:
 
 def name_labels(data: OwnData) -> None:
     """Finds the classes of label maps; black and white ones get labels 0 and 1."""
-    found = set().union(*(image.pixels for image in data.images))
+    labels = set().union(*(image.pixels for image in data.images))
+    found = set(labels)
     names = read_names(data.root)
     if found == {0, IGNORED}:
         data.classes = names or ['background', 'foreground']
@@ -126,7 +127,11 @@ def name_labels(data: OwnData) -> None:
             f'{", ".join(data.classes)}'
         )
     if len(data.classes) < 2:
-        raise InputError(f'{data.root}: all labels are 0; segmentation takes two classes or more')
+        told = ', '.join(map(str, sorted(labels)))
+        raise InputError(
+            f'{data.root}: all labels are {told}; segmentation takes two classes or more beside '
+            f'{IGNORED}, which is ignored'
+        )
 
 
 def read_names(root: Path) -> list[str]:
@@ -134,9 +139,15 @@ def read_names(root: Path) -> list[str]:
     for name in NAME_FILES:
         path = root / name
         if path.is_file():
-            lines = path.read_text(encoding='utf-8').splitlines()
+            try:
+                lines = path.read_text(encoding='utf-8').splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f'cannot read {path} as text: {error}') from error
             lines = [line.strip() for line in lines if not line.startswith('#')]
-            return [line.split(':')[0] for line in lines if line]
+            names = [line.split(':')[0] for line in lines if line]
+            if len(set(names)) < len(names):
+                raise InputError(f'{path}: two classes have one name: {", ".join(names)}')
+            return names
     return []
 
 

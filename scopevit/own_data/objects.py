@@ -1,5 +1,6 @@
 """Annotated objects, as COCO has them: what is checked of every format."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -167,9 +168,15 @@ def check_finite(values: Any, count: int | None, where: str, what: str) -> list[
     Raises:
         InputError: If it is none, or of another length.
     """
-    numbers = isinstance(values, (list, tuple)) and all(
-        isinstance(v, (int, float)) and np.isfinite(v) for v in values
-    )
+    numbers = isinstance(values, (list, tuple)) and all(map(is_number, values))
     if not numbers or (count is not None and len(values) != count):
         raise InputError(f'{where}: {what} must be {count or "some"} numbers, not {values!r:.60}')
     return [float(v) for v in values]
+
+
+def is_number(value: Any) -> bool:
+    """Returns whether a value is a number that a float can be."""
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # whole numbers have no end in JSON
+        return False

@@ -7,6 +7,7 @@ from typing import Any
 
 from scopevit.errors import InputError
 from scopevit.own_data.files import find_files, image_at, images_by_name, progress, read_size
+from scopevit.own_data.objects import check_finite
 from scopevit.own_data.samples import OwnData, OwnImage
 from scopevit.own_data.split import folder_split
 
@@ -72,6 +73,7 @@ def read_object(path: Path, item: ElementTree.Element) -> dict[str, Any]:
         x1, y1, x2, y2 = (float(text or 'nothing') for text in texts)
     except ValueError as error:
         raise InputError(f'{path}: {name} has no bndbox of {", ".join(CORNERS)}') from error
+    check_finite([x1, y1, x2, y2], 4, f'{path}: {name}', 'bndbox')
     difficult = (item.findtext('difficult') or '0').strip() == '1'
     return dict(category=name, bbox=[x1, y1, x2 - x1, y2 - y1], iscrowd=difficult)
 

@@ -32,6 +32,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def find_yolo(root: Path) -> list[Path]:
     """Returns the YAML files right in a folder that describe data of YOLO."""
     paths = [path for path in sorted(root.iterdir()) if path.suffix in ('.yaml', '.yml')]
+    paths = [path for path in paths if path.is_file()]
     return [path for path in paths if 'names:' in path.read_text(errors='replace')]
 
 
@@ -69,7 +70,7 @@ def read_names(path: Path, content: dict[str, Any]) -> list[str]:
     """Returns the names of the classes, checked against their number."""
     names = content['names']
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise InputError(f'{path}: names must be numbered from 0 on, not {list(names)!r:.60}')
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:

@@ -51,7 +51,12 @@ def check_sizes(sizes: np.ndarray, image_sizes: np.ndarray, cfg: Config) -> list
         return []
     if cfg.get('default_scope') == 'mmpose':
         return check_people(sizes, cfg)
-    seen = sizes * input_factors(cfg, image_sizes)
+    try:
+        seen = sizes * input_factors(cfg, image_sizes)
+    except (TypeError, ValueError):  # no scale: the pipeline says so when it is built
+        return []
+    if not (seen > 0).all():
+        return []
     anchors = find_anchors(cfg)
     findings = check_anchors(seen, anchors) if anchors else []
     stride = smallest_stride(cfg)
@@ -76,16 +81,25 @@ def find_anchors(cfg: Config) -> Anchors | None:
             break
     else:
         return None
-    with TASK_UTILS.switch_scope_and_registry('mmdet') as registry:
-        generator = registry.build(dict(settings))
-    corners = np.concatenate([anchors.numpy() for anchors in generator.base_anchors])  # (A, 4)
-    train_cfg = cfg.model.get('train_cfg') or {}
-    assigner = (train_cfg.get('rpn') or train_cfg).get('assigner') or {}
+    try:
+        with TASK_UTILS.switch_scope_and_registry('mmdet') as registry:
+            generator = registry.build(dict(settings))
+        # Generators of points have no anchors.
+        corners = np.concatenate([anchors.numpy() for anchors in generator.base_anchors])  # (A, 4)
+        train_cfg = cfg.model.get('train_cfg') or {}
+        assigner = (train_cfg.get('rpn') or train_cfg).get('assigner') or {}
+        overlap = least_overlap(assigner)
+    # Settings that no network can be built with: told by name where that is tried.
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    shapes = corners[:, 2:] - corners[:, :2]
+    if not len(shapes) or not np.isfinite(shapes).all() or not (shapes > 0).all():
+        return None
     return Anchors(
         key=f'model.{name}.anchor_generator',
         settings=dict(settings),
-        shapes=corners[:, 2:] - corners[:, :2],
-        least_overlap=least_overlap(assigner),
+        shapes=shapes,
+        least_overlap=overlap,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scopevit.boxes import are_corners, clip, reach_far_out, shown
+from scopevit.boxes import FAR, are_corners, clip, reach_far_out, shown
 from scopevit.preflight.findings import Finding, Level
 from scopevit.preflight.samples import SHOWN_FILES, Part
 
@@ -26,7 +26,8 @@ def check_boxes(part: Part) -> Iterator[Finding]:
     known = ~broken & (sizes > 0).all(1)
     if not known.any():
         return
-    if ((boxes[known] >= 0) & (boxes[known] <= 1)).all():
+    is_share = (boxes[known] >= 0) & (boxes[known] <= 1)
+    if is_share.all() and boxes[known].any():
         text = (
             f'{first(part, known)}: box {shown(boxes[known][0])} is within one pixel, as all are: '
             'shares of the image in the place of pixels?'
@@ -58,7 +59,7 @@ def check_places(part: Part, known: np.ndarray) -> Iterator[Finding]:
         text = f'{describe(part, outside)} lies outside of {size(part, outside)}'
         yield finding(level(outside, known), 'boxes outside the image', part, outside, text)
     rest = known & ~empty & ~outside
-    far = rest & (reach_far_out(boxes, sizes) | (boxes[:, :2] < -0.05 * sizes).any(1))
+    far = rest & (reach_far_out(boxes, sizes) | (boxes[:, :2] < -FAR * sizes).any(1))
     if far.any():
         text = f'{describe(part, far)} reaches out of {size(part, far)}'
         yield finding('warning', 'boxes across the border', part, far, text)
@@ -80,6 +81,12 @@ def check_filter(part: Part) -> Iterator[Finding]:
     if part.boxes is None or part.cfg.get('test_mode') or not settings or not len(part.files):
         return
     least = settings.get('min_size', 0)
+    if not isinstance(least, (int, float)):
+        yield Finding(
+            'error', 'filter', part.split, 1,
+            f'{part.key}.filter_cfg.min_size must be a number of pixels, not {least!r}'
+        )  # fmt: skip
+        return
     large = part.sizes.min(1) >= least
     kept = large.copy()
     if settings.get('filter_empty_gt'):

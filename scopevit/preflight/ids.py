@@ -17,7 +17,8 @@ def check_ids(part: Part) -> Iterator[Finding]:
     for name in ('images', 'annotations'):
         twice = coco.repeated.get(name, [])
         if twice:
-            text = f'{part.ann_file}: id {twice[0]} is there twice among {name}: make ids unique'
+            what = 'nothing as id' if twice[0] is None else f'id {twice[0]}'
+            text = f'{part.ann_file}: {what} is there twice among {name}: make ids unique'
             yield Finding('error', f'ids of {name} repeated', part.split, len(twice), text)
     twice = repeated([name for name in coco.file_names if name])
     if twice:
@@ -71,7 +72,11 @@ def check_keys(part: Part) -> Iterator[Finding]:
 
 def check_annotated(part: Part) -> Iterator[Finding]:
     """Yields whether anything is annotated, and images where nothing is."""
-    if part.scope == 'mmseg' or not part.files or part.cfg.get('bbox_file'):
+    if not part.files:
+        text = f'{part.ann_file or part.key} has no images'
+        yield Finding('error', 'no images', part.split, 1, text)
+        return
+    if part.scope == 'mmseg' or part.cfg.get('bbox_file'):
         return
     if part.split == 'test' and part.coco is not None and 'annotations' not in part.coco.keys:
         return  # evaluated elsewhere

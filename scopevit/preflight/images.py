@@ -61,7 +61,7 @@ def check_sizes(part: Part, opened: dict[str, Opened]) -> Iterator[Finding]:
     turns = loader_turns(part.cfg)
     turned: list[str] = []
     against: list[str] = []
-    differ: list[str] = []
+    differ: dict[str, str] = {}  # what is said of each
     for file, size in zip(part.files, part.sizes):
         image = opened.get(file)
         if image is None or image.problem:
@@ -69,7 +69,13 @@ def check_sizes(part: Part, opened: dict[str, Opened]) -> Iterator[Finding]:
         annotated = tuple(size.astype(int).tolist())
         loaded = image.size[::-1] if image.turned and turns else image.size
         if annotated not in ((0, 0), loaded):
-            (against if annotated == loaded[::-1] and image.turned else differ).append(file)
+            if annotated == loaded[::-1] and image.turned:
+                against.append(file)
+            else:
+                differ[file] = (
+                    f'{file} has {loaded[0]}x{loaded[1]} pixels, but {part.ann_file} says '
+                    f'{annotated[0]}x{annotated[1]}'
+                )
         elif image.orientation not in (0, 1):
             turned.append(file)
     if against:
@@ -81,14 +87,8 @@ def check_sizes(part: Part, opened: dict[str, Opened]) -> Iterator[Finding]:
         )
         yield listed('error', 'annotated against EXIF', part, against, text)
     if differ:
-        sizes = dict(zip(part.files, part.sizes.astype(int).tolist()))
-        width, height = sizes[differ[0]]
-        image = opened[differ[0]]
-        text = (
-            f'{differ[0]} has {image.size[0]}x{image.size[1]} pixels, but {part.ann_file} says '
-            f'{width}x{height}'
-        )
-        yield listed('error', 'size differs from annotated', part, differ, text)
+        text = next(iter(differ.values()))
+        yield listed('error', 'size differs from annotated', part, list(differ), text)
     if turned:
         how = 'turns' if turns else 'does not turn'
         text = f'{turned[0]} has an EXIF orientation; the pipeline {how} it: look at the picture'

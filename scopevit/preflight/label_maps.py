@@ -92,7 +92,7 @@ def check_reduced(part: Part, how: Meaning, known: dict[str, Opened]) -> Iterato
 
     Maps that it is made for have one label more than classes, 0 for what is none of them.
     """
-    if not how.reduces or not part.maps:
+    if not how.reduces or not part.maps or how.count >= BINS:
         return
     total = sum(o.labels for o in known.values() if o.labels is not None)
     if not isinstance(total, np.ndarray) or not total[: how.count].all() or total[how.count]:

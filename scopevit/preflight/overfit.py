@@ -106,7 +106,7 @@ def judge(fits: list[Fit], rate: float, report: ModelReport) -> None:
             f'on eight images the loss falls at a hundredth of the learning rate {rate:g} alone: '
             f'{tried}'
         )  # fmt: skip
-    elif not fits[-1].falls and not min(f.last for f in fits) < RISEN * first.first:
+    elif not fits[-1].falls and not any(f.last < RISEN * first.first for f in fits):
         report.add(
             'error', 'loss rises on eight images', where,
             f'the loss rises, the learning rate {rate:g} is too high: {tried}'

@@ -155,7 +155,10 @@ def palette_of(metainfo: dict[str, Any]) -> tuple[tuple[int, int, int], ...]:
     palette = metainfo.get('palette')
     if not isinstance(palette, (list, tuple)):
         return ()
-    return tuple((int(r), int(g), int(b)) for r, g, b in palette)
+    try:
+        return tuple((int(r), int(g), int(b)) for r, g, b in palette)
+    except (TypeError, ValueError):  # names of colours, say, which only draws take
+        return ()
 
 
 def build_lazily(cfg: dict[str, Any], key: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scopevit.preflight.findings import Finding
+from scopevit.preflight.findings import LEVELS, Finding
 
 MOST_ROWS = 20
 MOST_CLASSES = 15
@@ -54,8 +54,5 @@ def print_counts(
 
 def summarize(findings: list[Finding]) -> str:
     """Returns how many errors, warnings and notes there are."""
-    counts = {
-        level: sum(found.level == level for found in findings)
-        for level in ('error', 'warning', 'note')
-    }
+    counts = {level: sum(found.level == level for found in findings) for level in LEVELS}
     return ', '.join(f'{n} {level}{"s" * (n != 1)}' for level, n in counts.items())

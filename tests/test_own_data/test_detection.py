@@ -128,6 +128,17 @@ def spoil(**changes: object) -> dict:
             'takes counts and size [48, 64], not [64, 48]',
         ),
         (spoil(segmentation=dict(counts=[9], size=[48, 64])), 'do not add up to its image'),
+        (spoil(segmentation=dict(counts='@@', size=[48, 64])), 'code cannot be decoded'),
+        (
+            spoil(segmentation=dict(counts=[-9, 3081], size=[48, 64])),
+            'code cannot be decoded',
+        ),
+        (spoil(segmentation=[[1e9, 1, 2, 2e9, 3, 4]]), 'a point at 1e+09, its image has 64x48'),
+        (spoil(segmentation='1,2,3'), 'must be polygons or a run-length code'),
+        (spoil(bbox=[10**400, 1, 2, 3]), 'bbox must be 4 numbers'),
+        (spoil(id=[1]), 'id of one of annotations must be a number, not [1]'),
+        (spoil(image_id={}), 'image_id of one of annotations must be a number'),
+        (coco(annotations=[None]), 'one of annotations has no id: None'),
         (coco(annotations=coco()['annotations'][:1]), 'no image to train on has an annotated'),
         (coco(annotations=[]), 'no image has an annotated object'),
         (coco(images=[]), 'image_id 0 is none of the images'),
@@ -135,6 +146,13 @@ def spoil(**changes: object) -> dict:
 )
 def test_bad_coco(content, line, write_coco, refuses):
     assert line in refuses('detection', write_coco(content))
+
+
+@pytest.mark.parametrize('area', [10**400, float('nan'), '9'])
+def test_an_area_that_is_no_number_is_that_of_the_box(area, write_coco, write):
+    config, _ = write('detection', write_coco(spoil(area=area)))
+    written = json.loads(Path(load_config(config).train_dataloader.dataset.ann_file).read_text())
+    assert all(item['area'] == item['bbox'][2] * item['bbox'][3] for item in written['annotations'])
 
 
 def test_corners_for_width_and_height(write_coco, refuses):

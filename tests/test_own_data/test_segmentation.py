@@ -105,6 +105,10 @@ def test_bad_maps(write_maps, refuses, tmp_path):
     folder = write_maps(0, 1, 2)
     (folder / 'classes.txt').write_text('floor\nwall\n')
     assert 'label 2 in masks/0.png, but there are 2 classes' in refuses('segmentation', folder)
+    (folder / 'classes.txt').write_text('floor\nwall\nwall\n')
+    assert 'classes.txt: two classes have one name' in refuses('segmentation', folder)
+    (folder / 'classes.txt').write_bytes(b'\xff\xfe\xff')
+    assert 'classes.txt as text' in refuses('segmentation', folder)
     (folder / 'classes.txt').unlink()
     make_image(folder / 'masks' / '0.png', 40, 30)
     assert '0.png has 3 channels; a label map' in refuses('segmentation', folder)
@@ -112,6 +116,12 @@ def test_bad_maps(write_maps, refuses, tmp_path):
     assert '0.png has 30x40 pixels, its image 40x30' in refuses('segmentation', folder)
     (folder / 'images' / '0.jpg').unlink()
     assert '0.png has no image of its name (1 such maps)' in refuses('segmentation', folder)
+
+
+def test_one_label_alone(write_maps, refuses):
+    assert 'all labels are 255; segmentation takes two classes' in refuses(
+        'segmentation', write_maps(255)
+    )
 
 
 @pytest.mark.slow

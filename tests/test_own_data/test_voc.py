@@ -53,6 +53,8 @@ def test_renamed_images(write_voc, write):
 def test_bad_annotations(write_voc, refuses):
     folder = write_voc(OBJECT.format('tree', 0, 10, 5, 'x', 25))
     assert 'tree has no bndbox of xmin, ymin, xmax, ymax' in refuses('detection', folder)
+    folder = write_voc(OBJECT.format('tree', 0, 'nan', 5, 20, 25))
+    assert 'tree: bndbox must be 4 numbers' in refuses('detection', folder)
     (folder / 'Annotations' / '0.xml').write_text('<annotation>')
     assert 'cannot read' in refuses('detection', folder)
 

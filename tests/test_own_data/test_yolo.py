@@ -67,6 +67,7 @@ def test_segments(write_yolo, write):
         ('0 0.5 0.5 0.1 0.1', {'nc': 3}, 'nc is 3, but there are 2 names'),
         ('0 0.5 0.5 0.1 0.1', {'names': ['a', 'a']}, 'two classes have one name'),
         ('0 0.5 0.5 0.1 0.1', {'names': {1: 'a', 2: 'b'}}, 'numbered from 0 on'),
+        ('0 0.5 0.5 0.1 0.1', {'names': {0: 'a', 'b': 1}}, 'numbered from 0 on'),
         ('0 0.5 0.5 0.1 0.1', {'val': 'images/none'}, 'no such folder or list: images/none'),
     ],
 )

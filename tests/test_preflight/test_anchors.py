@@ -40,6 +40,31 @@ def test_anchor_sizes():
     assert anchor_sizes(Config(dict(default_scope='mmseg', model=dict()))) == []
 
 
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('bbox_head.anchor_generator.strides', [0] * 5),
+        ('bbox_head.anchor_generator.strides', None),
+        ('bbox_head.anchor_generator.type', 'OwnGenerator'),
+        ('bbox_head.anchor_generator.ratios', []),
+        ('train_cfg.assigner.neg_iou_thr', 'low'),
+    ],
+)
+def test_anchors_that_cannot_be_built_are_told_with_the_model(key, value):
+    cfg = load_config(RETINANET, {f'model.{key}': value})
+    assert anchor_sizes(cfg) == []
+    check_sizes(squares(40, 40), images(2, 640, 480), cfg)
+
+
+def test_scales_that_are_none():
+    for scale in ('large', (0, 0)):
+        step = dict(type='Resize', scale=scale, keep_ratio=True)
+        dataset = dict(pipeline=[step])
+        cfg = load_config(RETINANET)
+        cfg.train_dataloader.dataset = dataset
+        assert check_sizes(squares(40, 40), images(2, 640, 480), cfg) == []
+
+
 def test_overlap_of_centred_boxes():
     anchors = np.array([[32.0, 32.0], [64.0, 32.0]])
     sizes = np.array([[16.0, 16.0], [32.0, 32.0], [64.0, 64.0], [128.0, 16.0]])

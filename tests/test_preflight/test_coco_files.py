@@ -7,7 +7,7 @@ import pytest
 from checked_sets import detection_set, pose_set
 
 from scopevit.boxes import are_corners, clip
-from scopevit.engine.checks.coco import forget_files, read_coco
+from scopevit.engine.checks.coco import column, forget_files, numbers, read_coco
 from scopevit.errors import InputError
 
 
@@ -42,6 +42,36 @@ def test_ids_that_repeat(boxes):
 def test_annotation_id_0(boxes):
     boxes.coco['val']['annotations'][1]['id'] = 0
     assert shape(boxes.only()) == ('warning', 'annotation id 0', 'val', 1)
+
+
+def test_no_images(boxes):
+    boxes.coco['train'] |= dict(images=[], annotations=[])
+    found = boxes.only()
+    assert shape(found) == ('error', 'no images', 'train', 1)
+
+
+@pytest.mark.parametrize('area', [None, '288', 10**400])
+def test_area_that_is_no_number(area, boxes):
+    boxes.coco['train']['annotations'][1]['area'] = area
+    assert shape(boxes.only()) == ('error', 'no area', 'train', 1)
+
+
+@pytest.mark.parametrize('box', [['20', '10', '18', '16'], [10**400, 1, 2, 3]])
+def test_box_of_no_numbers(box, boxes):
+    boxes.coco['train']['annotations'][1]['bbox'] = box
+    assert shape(boxes.only()) == ('error', 'boxes that are none', 'train', 1)
+
+
+def test_settings_of_another_kind(boxes):
+    dataset = boxes.cfg['train_dataloader']['dataset']
+    dataset['metainfo'] = dict(classes=('cat', 'dog'), palette=['red', 'blue'])
+    assert boxes.findings() == []  # colours by name, which the check has no use for
+    dataset['filter_cfg'] = dict(min_size='32')
+    assert "filter_cfg.min_size must be a number of pixels, not '32'" in boxes.only().text
+    dataset['filter_cfg'] = None
+    dataset['metainfo'] = dict(classes=[1, 2])
+    found = boxes.findings()
+    assert any('classes without a category: 1, 2' in one.text for one in found)
 
 
 def test_annotation_of_no_image(boxes):
@@ -316,3 +346,10 @@ def test_keypoint_that_is_never_visible(poses):
 def test_num_keypoints_that_evaluation_reads(poses):
     del poses.coco['val']['annotations'][0]['num_keypoints']
     assert shape(poses.only()) == ('error', 'no num_keypoints', 'val', 1)
+
+
+def test_lists_are_no_numbers():
+    np.testing.assert_array_equal(column([[1], [2]]), [np.nan, np.nan])
+    np.testing.assert_array_equal(column([1, [2], None, 3]), [1, np.nan, np.nan, 3])
+    np.testing.assert_array_equal(numbers([[[1, 2]], [3, 4], None], 2),
+                                  [[np.nan] * 2, [3, 4], [np.nan] * 2])  # fmt: skip

@@ -21,7 +21,9 @@ from PIL import Image
 from tasks import DEMO
 
 from scopevit.own_data.files import ORIENTATION
-from scopevit.preflight.files import open_files, open_image
+from scopevit.preflight.files import Opened, open_files, open_image
+from scopevit.preflight.label_maps import check_reduced, meaning
+from scopevit.preflight.samples import Part
 
 
 def shape(found) -> tuple:
@@ -381,3 +383,10 @@ def test_boxes_of_voc(tmp_path):
     # xmax 1039 of an image of 64 pixels: 1018 wide from 20 on, as mmdet counts from 0.
     assert shape(found) == ('warning', 'boxes across the border', 'train', 1)
     assert 'box [20.0, 10.0, 1018.0, 16.0]' in found.text
+
+
+def test_reduced_labels_of_as_many_classes_as_numbers():
+    part = Part('train', 'mmseg', {}, 'train_dataloader.dataset', maps=['a.png'], reduces=True)
+    part.classes = tuple(map(str, range(256)))
+    opened = {'a.png': Opened(labels=np.ones(256, int))}
+    assert list(check_reduced(part, meaning(part), opened)) == []

@@ -237,6 +237,13 @@ def test_steps_too_slow_to_overfit(make_task, check, monkeypatch):
             [Fit(r, 40, 2.0, last, True) for r, last in ((0.1, math.nan), (1.0, 9.0), (0.01, 3.0))],
             [('error', 'loss rises on eight images')],
         ),
+        (
+            [
+                Fit(r, 40, 2.0, last, True)
+                for r, last in ((0.1, math.nan), (1.0, math.nan), (0.01, 1.9))
+            ],
+            [('warning', 'loss does not fall on eight images')],
+        ),
         ([Fit(0.1, 3, 2.0, 2.0, False)], [('note', 'overfitting not judged')]),
     ],
 )

@@ -35,7 +35,7 @@ class CocoFile:
         boxes: xywh, (M, 4); NaN where an annotation has no such box.
         areas: (M,); NaN where it has none.
         crowds: Whether an annotation is a crowd, or to be ignored, (M,).
-        lacking: How many annotations lack a key that evaluation takes.
+        lacking: How many annotations lack a key that evaluation takes, or a number for it.
         point_counts: `num_keypoints`, (M,); NaN where an annotation has none.
         keypoint_lengths: Lengths of the lists of keypoints, and how many have it.
         keypoints: x, y and visibility, (M, K, 3), NaN where there are none; None where no
@@ -119,6 +119,7 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
     refs = [a.get('image_id') for a in annotations]
     ids = [a.get('id') for a in annotations]
     category_ids = [a.get('category_id') for a in annotations]
+    areas = column([a.get('area') for a in annotations])
     lengths = Counter(len(a['keypoints']) for a in annotations if 'keypoints' in a)
     return CocoFile(
         keys=frozenset(content),
@@ -133,12 +134,12 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         category_ids=category_ids,
         used_categories=frozenset(category_ids),
         boxes=numbers([a.get('bbox') for a in annotations], 4),
-        areas=column([a.get('area') for a in annotations]),
+        areas=areas,
         crowds=np.array([bool(a.get('iscrowd') or a.get('ignore')) for a in annotations], bool),
         lacking={
-            name: sum(name not in a for a in annotations)
-            for name in ('area', 'iscrowd', 'num_keypoints')
-        },
+            name: sum(name not in a for a in annotations) for name in ('iscrowd', 'num_keypoints')
+        }
+        | {'area': int(np.isnan(areas).sum())},
         point_counts=column([a.get('num_keypoints') for a in annotations]),
         keypoint_lengths=lengths,
         keypoints=keypoint_columns(annotations, lengths),
@@ -156,25 +157,33 @@ def numbers(rows: list[Any], width: int) -> np.ndarray:
     """Returns rows of numbers as an array, (len(rows), width); NaN for those that are none."""
     try:
         flat = np.fromiter(chain.from_iterable(rows), float)
-        if len(flat) == width * len(rows) and set(map(len, rows)) <= {width}:
+        # NumPy reads texts as numbers, too; the libraries do not.
+        are_numbers = set(map(type, chain.from_iterable(rows))) <= {int, float}
+        if are_numbers and len(flat) == width * len(rows) and set(map(len, rows)) <= {width}:
             return flat.reshape(-1, width)  # (N * width) -> (N, width)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         pass  # one by one, then
     table = np.full((len(rows), width), np.nan)
     for i, row in enumerate(rows):
         try:
-            table[i] = np.array(row, float) if len(row) == width else np.nan
-        except (TypeError, ValueError):
+            if any(isinstance(value, str) for value in row):
+                continue
+            found = np.array(row, float)
+        except (OverflowError, TypeError, ValueError):
             continue
+        if found.shape == (width,):  # lists in a list would be spread
+            table[i] = found
     return table
 
 
 def column(values: list[Any]) -> np.ndarray:
     """Returns numbers as an array, (len(values),); NaN for those that are none."""
-    try:
-        return np.array(values, float)  # None becomes NaN
-    except (TypeError, ValueError):
-        return numbers([[value] for value in values], 1)[:, 0]
+    if set(map(type, values)) <= {int, float, type(None)}:
+        try:
+            return np.array(values, float)  # None becomes NaN
+        except OverflowError:
+            pass
+    return numbers([[value] for value in values], 1)[:, 0]
 
 
 def keypoint_columns(annotations: list[dict[str, Any]], lengths: Counter[int]) -> np.ndarray | None:

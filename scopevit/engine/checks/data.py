@@ -47,7 +47,7 @@ def check_dataset_files(cfg: dict[str, Any], key: str, scope: str) -> None:
             continue  # files on a server; missing ones are reported when they are read
         root = leaf.get('data_root') or ''
         prefix = leaf.get('data_prefix') or {}
-        folders = {'data_prefix': prefix} if isinstance(prefix, str) else prefix
+        folders = prefix if isinstance(prefix, dict) else {'data_prefix': prefix}
         if isinstance(root, str) and root and not Path(root).is_dir():
             raise InputError(f'folder not found: {root} ({key}.data_root)')
         for name, folder in folders.items():

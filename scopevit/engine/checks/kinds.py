@@ -30,6 +30,12 @@ def check_kinds(cfg: Mapping[str, Any], source: str) -> None:
         loader = cfg.get(f'{mode}_dataloader') or {}
         for leaf, key in datasets(loader.get('dataset'), f'{mode}_dataloader.dataset', source):
             check_list(leaf.get('pipeline'), f'{key}.pipeline', source)
+            for name in ('metainfo', 'filter_cfg'):
+                if leaf.get(name) is not None:
+                    check_dict(leaf[name], f'{key}.{name}', source)
+        metrics = cfg.get(f'{mode}_evaluator')
+        if not isinstance(metrics, Mapping):
+            check_list(metrics, f'{mode}_evaluator', source)
 
 
 def find_holder(cfg: Mapping[str, Any], key: str) -> tuple[Mapping[str, Any], str]:

@@ -78,7 +78,9 @@ def check_categories(
 
 def shown(names: Collection[str]) -> str:
     """Returns names for a message, the first few of many."""
-    return ', '.join(list(names)[:NAMES_SHOWN]) + (', ...' if len(names) > NAMES_SHOWN else '')
+    return ', '.join(map(str, list(names)[:NAMES_SHOWN])) + (
+        ', ...' if len(names) > NAMES_SHOWN else ''
+    )
 
 
 def tuple_text(names: list[str]) -> str:

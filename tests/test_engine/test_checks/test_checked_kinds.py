@@ -24,6 +24,12 @@ from scopevit.errors import InputError
             'test_dataloader = dict(dataset=dict(datasets=[dict(), dict(pipeline=[3])]))',
             'test_dataloader.dataset.datasets.1.pipeline.0 must be a dict, not 3',
         ),
+        ("val_evaluator = 'mAP'", "val_evaluator must be a list, not 'mAP'"),
+        ("val_evaluator = ['mAP']", "val_evaluator.0 must be a dict, not 'mAP'"),
+        (
+            "train_dataloader = dict(dataset=dict(metainfo='cat'))",
+            "train_dataloader.dataset.metainfo must be a dict, not 'cat'",
+        ),
         ('custom_hooks = 3', 'custom_hooks must be a list, not 3'),
     ],
 )
