@@ -9,6 +9,7 @@ from scopevit.engine.libraries import missing_module
 from scopevit.errors import InputError
 
 WRONG_ARGUMENTS = re.compile(r'\.__init__\(\) (got an unexpected keyword|missing \d+ required)')
+MISSING_KEY = re.compile(r"^'ConfigDict' object has no attribute '(\w+)'")
 LABEL_FILE_MODULE = 'mmpretrain.datasets.custom'
 RUNTIME_ERRORS = {
     'stack expects each tensor to be equal size': (
@@ -32,7 +33,7 @@ def input_errors(source: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise missing_module(error) from error
-    except (TypeError, ValueError, KeyError, OSError) as error:
+    except (AttributeError, TypeError, ValueError, KeyError, OSError) as error:
         message = explain(error, source)
         if message is None:
             raise
@@ -65,6 +66,9 @@ def explain(error: Exception, source: str) -> str | None:
             f'{source}: the samples have no {message}, which {type(owner).__name__} compares with: '
             'images without labels can be predicted, but not tested'
         )
+    if isinstance(error, AttributeError):
+        key = MISSING_KEY.search(message)
+        return f'{source}: a part of the config has no {key[1]}, which is needed' if key else None
     if isinstance(error, KeyError):
         # "X is not in the Y registry. Please check ..."
         from_registry = raised_in == 'mmengine.registry.build_functions'

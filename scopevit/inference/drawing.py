@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from pycocotools import mask as coco_mask
 
 from scopevit.inference.images import MAX_TILED_PIXELS, read_image
+from scopevit.inference.masks import cut_out
 from scopevit.inference.recipe import Loading
 from scopevit.inference.results import (
     ClassificationResult,
@@ -44,7 +45,8 @@ def draw(result: Result) -> np.ndarray:
     longest = max(pixels.shape[:2])
     scale = LONGEST_SIDE / longest if longest > LONGEST_SIDE else max(1, round(LONG_SIDE / longest))
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=kind)
+    height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
+    pixels = cv2.resize(pixels, (width, height), interpolation=kind)
     code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
     pixels = cv2.cvtColor(pixels, code)
     if isinstance(result, DetectionResult):
@@ -103,9 +105,8 @@ def draw_strip(said: list[tuple[str, Color]], pixels: np.ndarray, lines: int) ->
 def draw_objects(pixels: np.ndarray, result: DetectionResult, scale: float) -> np.ndarray:
     """Draws masks and boxes; the score of a box stands above it where that is wide enough."""
     colors = [result.labels.color(label) for label in result.classes.tolist()]
-    # To decode one of a very large image takes a second.
-    for rle, color in zip(result.rles or () if scale >= 1 else (), colors):
-        blend(pixels, resized(coco_mask.decode(rle), pixels) > 0, color)
+    for rle, color in zip(result.rles or (), colors):
+        draw_mask(pixels, rle, scale, color)
     picture = Image.fromarray(pixels)
     pen, width = ImageDraw.Draw(picture), line_width(pixels)
     size = max(9, round(0.7 * text_size(pixels)))
@@ -127,6 +128,17 @@ def draw_objects(pixels: np.ndarray, result: DetectionResult, scale: float) -> n
         ink = 'black' if sum(colors[i]) > 380 else 'white'
         pen.text((left + 2, y + size // 2 + 1), text, ink, font, anchor='lm')
     return np.asarray(picture)
+
+
+def draw_mask(pixels: np.ndarray, rle: dict[str, Any], scale: float, color: Color) -> None:
+    """Lays the colour of a mask in COCO's compressed form over a picture, in place."""
+    mask, top, left = cut_out(rle)
+    if not mask.size:
+        return
+    y, x = (min(round(start * scale), end - 1) for start, end in zip((top, left), pixels.shape))
+    bottom, right = (round((a + n) * scale) for a, n in zip((top, left), mask.shape))
+    part = pixels[y : max(bottom, y + 1), x : max(right, x + 1)]
+    blend(part, resized(mask, part) > 0, color)
 
 
 def draw_classes(pixels: np.ndarray, result: SegmentationResult) -> np.ndarray:

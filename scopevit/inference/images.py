@@ -3,7 +3,7 @@
 import io
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import cv2
@@ -17,7 +17,8 @@ from scopevit.inference.recipe import Loading
 ENDINGS = ('.avif', '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 MAX_PIXELS = 100_000_000  # 300 MB once decoded
 MAX_TILED_PIXELS = 2**30  # that OpenCV decodes; 3 GB then
-HEADERS = threading.Lock()  # Pillow's limit is for all threads
+MANY_PIXELS = 2**24  # 50 MB; larger ones are not decoded before their turn
+PILLOW = threading.Lock()  # Pillow's limit is for all threads
 
 
 def read_image(
@@ -44,10 +45,12 @@ def read_image(
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f'cannot read {path}: {error.strerror or error}') from error
-    check_header(content, path, max_pixels)
+    count = check_header(content, path, max_pixels)
     flag = loading.color_type or ('grayscale' if channels == 1 else 'color')
     try:
-        pixels = mmcv.imfrombytes(content, flag=flag, backend=loading.backend)
+        # Others wait meanwhile: for no smaller images than need it.
+        with any_size() if count > MAX_PIXELS else nullcontext():
+            pixels = mmcv.imfrombytes(content, flag=flag, backend=loading.backend)
     except (cv2.error, OSError, ValueError) as error:
         raise InputError(f'damaged image: {path}') from error
     if pixels is None:
@@ -55,27 +58,37 @@ def read_image(
     return for_pipeline(pixels, loading, channels)
 
 
-def check_header(content: bytes, path: Path, max_pixels: int) -> None:
-    """Checks what kind of image a file holds, and its size, before it is decoded."""
+def check_header(content: bytes, path: Path, max_pixels: int) -> int:
+    """Checks what kind of image a file holds before it is decoded; returns its pixels."""
     try:
-        with HEADERS, header(content) as image:
+        with any_size(), Image.open(io.BytesIO(content)) as image:
             (width, height), frames = image.size, getattr(image, 'n_frames', 1)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f'not an image, or a damaged one: {path}') from error
     check_pixels(height, width, path, max_pixels)
     if frames > 1 and image.format in ('GIF', 'PNG', 'WEBP', 'AVIF'):
         raise InputError(f'an animated image of {frames} frames, give them as images: {path}')
+    return width * height
+
+
+def count_pixels(path: Path) -> int:
+    """Returns the pixels of an image as its header has them; 0 where that cannot be read."""
+    try:
+        with any_size(), Image.open(path) as image:
+            return image.width * image.height
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return 0
 
 
 @contextmanager
-def header(content: bytes) -> Iterator[Image.Image]:
-    """Opens an image of any size, not to be decoded: Pillow's own limit is lower than ours."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            yield image
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+def any_size() -> Iterator[None]:
+    """Lets Pillow open an image of any size: its own limit is lower than ours."""
+    with PILLOW:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def check_pixels(height: int, width: int, name: Path | str, max_pixels: int) -> None:

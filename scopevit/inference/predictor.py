@@ -2,9 +2,9 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from scopevit.engine.checks.weights import read_weights
+from scopevit.engine.explain import input_errors
 from scopevit.errors import InputError
 from scopevit.inference import images, network, tiles
 from scopevit.inference.background import map_in_background
@@ -21,33 +22,10 @@ from scopevit.inference.recipe import find_recipe
 from scopevit.inference.results import DetectionResult, Result, SegmentationResult
 from scopevit.inference.samples import Converter, read_labels
 from scopevit.inference.sources import Item, Source, open_sources
+from scopevit.inference.waiting import Skipped, Waiting, in_groups, leave_out_damaged
 
 HELD = 4  # batches of images that wait for others of their size
 THREADS = 4  # that decode, at most
-
-# What is told of a damaged image instead of raising an error.
-Skipped = Callable[[InputError], None]
-
-
-@dataclass(eq=False)
-class Waiting:
-    """An image on its way through the network.
-
-    Attributes:
-        item: What it is.
-        pixels: As decoded for the pipeline.
-        inputs: What the pipeline made of it: one for the network, or one a box.
-        outputs: What the network has predicted, in their order.
-    """
-
-    item: Item
-    pixels: np.ndarray
-    inputs: list[dict[str, Any]] = field(default_factory=list)
-    outputs: list[Any] = field(default_factory=list)
-
-    @property
-    def is_done(self) -> bool:
-        return None not in self.outputs
 
 
 class Predictor:
@@ -96,7 +74,7 @@ class Predictor:
         self._recipe = recipe = find_recipe(content, path, config)
         self.device = network.find_device(device)
         self.task = recipe.library.task
-        self.labels = read_labels(recipe.metainfo)
+        self.labels = read_labels(recipe.metainfo, str(path))
         self.batch_size = batch_size or recipe.batch_size
         if self.batch_size < 1:
             raise InputError(f'batch_size must be at least 1, not {batch_size}')
@@ -177,21 +155,27 @@ class Predictor:
             except InputError as error:
                 return error
 
+        def load_ahead(item: Item | InputError) -> Waiting | InputError | Item:
+            return item if self._fills_memory(item) else load(item)
+
         items = (item for i, source in enumerate(sources) for item in source.items(i))
         threads = min(THREADS, os.cpu_count() or 1)
-        loaded = map_in_background(load, items, max(2 * batch_size, threads), threads)
-        good = leave_out_damaged(loaded, skipped)
+        loaded = map_in_background(load_ahead, items, max(2 * batch_size, threads), threads)
+        decoded = (load(one) if isinstance(one, Item) else one for one in loaded)
+        good = leave_out_damaged(decoded, skipped)
         if self._detector is not None:
             good = self._with_boxes(good)
         with closing(loaded):
-            for is_large, group in groupby(good, self._is_large):
-                if is_large:
-                    yield from map(self._predict_tiles, group)
-                else:
-                    yield from self._predict(group, batch_size)
+            yield from self._predict_all(good, batch_size)
 
     def _is_large(self, image: Waiting) -> bool:
         return self.tile is not None and max(image.pixels.shape[:2]) > self.tile
+
+    def _fills_memory(self, item: Item | InputError) -> bool:
+        """Whether an image is so large that no other may wait beside it."""
+        if self.tile is None or isinstance(item, InputError) or item.path is None:
+            return False
+        return images.count_pixels(item.path) > images.MANY_PIXELS
 
     def _read(self, item: Item) -> np.ndarray:
         loading = self._recipe.loading
@@ -243,8 +227,17 @@ class Predictor:
         for image in group:
             pixels = images.for_pipeline(image.pixels, self._recipe.loading, self._channels)
             own.append(Waiting(image.item, pixels))
-            self._prepare(own[-1], None)
-        return list(self._predict(own, self.batch_size))  # type: ignore[arg-type]
+            if not self._is_large(own[-1]):
+                self._prepare(own[-1], None)
+        return list(self._predict_all(own, self.batch_size))  # type: ignore[arg-type]
+
+    def _predict_all(self, waiting: Iterable[Waiting], batch_size: int) -> Iterator[Result]:
+        """Yields results of images in their order, of large ones by tiles."""
+        for is_large, group in groupby(waiting, self._is_large):
+            if is_large:
+                yield from map(self._predict_tiles, group)
+            else:
+                yield from self._predict(group, batch_size)
 
     def _predict(self, waiting: Iterable[Waiting], batch_size: int) -> Iterator[Result]:
         """Yields results of prepared images in their order; a batch has images of one size."""
@@ -310,7 +303,7 @@ class Predictor:
 
     def _forward(self, inputs: list[dict[str, Any]]) -> list[Any]:
         scope = DefaultScope.overwrite_default_scope(self._recipe.library.name)
-        with torch.inference_mode(), scope:
+        with torch.inference_mode(), scope, input_errors(self._recipe.source):
             return self.model.test_step(self._collate(inputs))
 
     def _result(self, image: Waiting) -> Result:
@@ -337,31 +330,6 @@ def check_tile(tile: int | None, task: str) -> int | None:
     if tile is not None and tile < tiles.LEAST:
         raise InputError(f'tile must be at least {tiles.LEAST} pixels, not {tile}')
     return tile
-
-
-def leave_out_damaged(
-    images: Iterable[Waiting | InputError], skipped: Skipped | None
-) -> Iterator[Waiting]:
-    """Yields images; tells of the errors that stand for some, or raises them."""
-    for image in images:
-        if not isinstance(image, InputError):
-            yield image
-        elif skipped is None:
-            raise image
-        else:
-            skipped(image)
-
-
-def in_groups(waiting: Iterable[Waiting], size: int) -> Iterator[list[Waiting]]:
-    """Yields images in groups of a size, the last perhaps smaller."""
-    group: list[Waiting] = []
-    for image in waiting:
-        group.append(image)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def find_boxes(boxes: Any, item: Item) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import mmcv
 import numpy as np
 from mmengine.config import Config, ConfigDict
 
-from scopevit.engine.checks.kinds import check_kinds
+from scopevit.engine.checks.kinds import check_dict, check_kinds
 from scopevit.engine.config import read_config
 from scopevit.engine.libraries import Library, find_library
 from scopevit.engine.walk import leaf_configs, type_name
@@ -96,7 +96,9 @@ def find_recipe(checkpoint: Mapping[str, Any], path: Path, config: str | Path | 
         raise InputError(
             f'{path} has no config in it (meta.cfg): name its file by --config, or config='
         )
-    return read_recipe(cfg, source, meta.get('dataset_meta') or {}, trusted=config is not None)
+    metainfo = meta.get('dataset_meta') or {}
+    check_dict(metainfo, 'meta.dataset_meta', str(path))
+    return read_recipe(cfg, source, metainfo, trusted=config is not None)
 
 
 def read_recipe(cfg: Config, source: str, metainfo: Mapping[str, Any], trusted: bool) -> Recipe:
@@ -115,6 +117,11 @@ def read_recipe(cfg: Config, source: str, metainfo: Mapping[str, Any], trusted: 
         model.pop('train_cfg', None)  # mixing of images, of which the model would tell
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    if library.name != 'mmpretrain' and not model.get('data_preprocessor'):  # it has a default
+        raise InputError(f'{source} has no model.data_preprocessor, which makes batches of images')
+    batch_size = loader.get('batch_size') or 1
+    if not isinstance(batch_size, int):
+        raise InputError(f'{source}: batch_size of the test must be a number, not {batch_size!r}')
     if not trusted:
         model, steps = registered_types(model, source), registered_types(steps, source)
     loading, pipeline = split_pipeline(steps, source)
@@ -127,7 +134,7 @@ def read_recipe(cfg: Config, source: str, metainfo: Mapping[str, Any], trusted: 
         ConfigDict(without_initial_weights(model)),
         loading,
         pipeline,
-        int(loader.get('batch_size') or 1),
+        batch_size,
         is_topdown=library.name == 'mmpose' and dataset.get('data_mode', 'topdown') == 'topdown',
         metainfo=names,
     )

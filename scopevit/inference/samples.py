@@ -1,6 +1,7 @@
 """From what the libraries' networks predict to results."""
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,49 @@ from scopevit.inference.results import (
 )
 
 
-def read_labels(metainfo: Mapping[str, Any]) -> Labels:
-    """Returns what the numbers in results mean, from a data set's description."""
-    classes = metainfo.get('classes') or ()
-    names = metainfo.get('keypoint_id2name') or {}
+def read_labels(metainfo: Mapping[str, Any], source: str) -> Labels:
+    """Returns what the numbers in results mean, from a data set's description.
+
+    Args:
+        metainfo: The description.
+        source: The checkpoint that has it, for messages.
+
+    Raises:
+        InputError: If a part of it is something else than the libraries have there.
+    """
+
+    def read(key: str, convert: Callable[[Any], tuple[Any, ...]], form: str) -> tuple[Any, ...]:
+        try:
+            return convert(metainfo.get(key))
+        except (KeyError, TypeError, ValueError) as error:
+            value = reprlib.repr(metainfo[key])
+            message = f'{source}: {key} of its data set must be {form}, not {value}'
+            raise InputError(message) from error
+
     return Labels(
-        tuple(str(one['name'] if isinstance(one, Mapping) else one) for one in classes),
-        colors(metainfo.get('palette')),
-        tuple(str(names[number]) for number in sorted(names)),
-        tuple((int(a), int(b)) for a, b in metainfo.get('skeleton_links') or ()),
-        colors(metainfo.get('keypoint_colors')),
+        read('classes', class_names, 'a list of names'),
+        read('palette', colors, 'a list of colours'),
+        read('keypoint_id2name', numbered_names, 'a dict of names by number'),
+        read('skeleton_links', links, 'a list of pairs of numbers'),
+        read('keypoint_colors', colors, 'a list of colours'),
     )
+
+
+def class_names(classes: Any) -> tuple[str, ...]:
+    """Returns the names of classes, also of such that have other properties beside a name."""
+    if isinstance(classes, str):
+        raise ValueError('one name, which would be cut into letters')
+    return tuple(str(one['name'] if isinstance(one, Mapping) else one) for one in classes or ())
+
+
+def numbered_names(names: Any) -> tuple[str, ...]:
+    """Returns names in the order of their numbers."""
+    return tuple(str(names[number]) for number in sorted(names or {}))
+
+
+def links(pairs: Any) -> tuple[tuple[int, int], ...]:
+    """Returns which keypoints are connected."""
+    return tuple((int(a), int(b)) for a, b in pairs or ())
 
 
 def colors(palette: Any) -> tuple[tuple[int, int, int], ...]:

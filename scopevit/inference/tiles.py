@@ -1,6 +1,6 @@
 """Large images in tiles that overlap, and one result of theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -60,9 +60,10 @@ def tiles_of(height: int, width: int, size: int) -> list[Tile]:
 class MergedClassMap:
     """The class map of an image out of its tiles' logits, averaged where tiles overlap.
 
-    Logits, not probabilities, as mmseg's sliding windows average them. Those of a row of tiles are
-    kept as far down as the next row overlaps them, so that memory grows with the image's width, not
-    its area.
+    Logits, not probabilities, as mmseg's sliding windows average them; but a tile's count the less
+    the nearer to its border: with the plain mean, classes change along the lines where one tile
+    more begins. What is kept is one tile and, of a row of tiles, the part that the next row
+    overlaps, so that memory grows with the image's width, not its area.
 
     Args:
         tiles: The tiles, whose logits come in their order.
@@ -74,46 +75,51 @@ class MergedClassMap:
         self.tops = [*sorted({tile.top for tile in tiles}), self.height]
         self.lefts = [*sorted({tile.left for tile in tiles}), self.width]
         self.threshold = threshold
-        rows, columns = (np.zeros(n, np.int64) for n in (self.height, self.width))
+        # Sums of the tiles' weights over each row and column of pixels; a pixel's is their product.
+        self.rows, self.columns = (torch.zeros(n) for n in (self.height, self.width))
         for tile in tiles:
-            rows[tile.top : tile.bottom] += tile.column == 0
-            columns[tile.left : tile.right] += tile.row == 0
-        self.counts = rows, columns  # tiles over each row and column of pixels
+            if tile.column == 0:
+                self.rows[tile.top : tile.bottom] += weights(tile.bottom - tile.top)
+            if tile.row == 0:
+                self.columns[tile.left : tile.right] += weights(tile.right - tile.left)
         self.class_map = np.zeros((self.height, self.width), np.uint8)
-        self.band = self.current = torch.zeros(0)
+        self.below = self.current = self.weights = torch.zeros(0)
 
     def add(self, tile: Tile, logits: torch.Tensor) -> None:
         """Adds the logits of the next tile, (C, h, w)."""
         logits = logits.float().cpu()
-        if not len(self.band):
-            classes, height, _ = logits.shape
+        if not len(self.below):
+            classes, height, width = logits.shape
+            self.weights = weights(height)[:, None] * weights(width)
             dtype = np.uint8 if classes <= 256 else np.int32
             self.class_map = self.class_map.astype(dtype, copy=False)
-            # Sums over the rows of tiles above; what is below the tiles' bottom comes later.
-            self.band = torch.zeros(classes, height, self.width)
+            least = min(b - a for a, b in pairwise(self.tops))
+            # Sums over the rows of tiles above, from the top of this row on.
+            self.below = torch.zeros(classes, height - least, self.width)
         if tile.column == 0:
             self.current = torch.zeros_like(logits)
-        self.current += logits
-        step = self.lefts[tile.column + 1] - tile.left
-        done, rest = self.current[..., :step], self.current[..., step:]
-        self.band[..., tile.left : tile.left + step] += done
-        self.current = torch.cat([rest, torch.zeros_like(done)], dim=-1)
-        if self.lefts[tile.column + 1] == self.width:
-            self.finish_row(tile)
-
-    def finish_row(self, tile: Tile) -> None:
-        """Writes the rows of pixels that no tile below has."""
-        step = self.tops[tile.row + 1] - tile.top
-        rows, columns = self.counts
-        done = self.band[:, :step]
+        self.current.addcmul_(logits, self.weights)
+        bottom, right = self.tops[tile.row + 1], self.lefts[tile.column + 1]
+        step = right - tile.left
+        sums, rest = self.current[..., :step], self.current[..., step:]
+        below = self.below[..., tile.left : right]
+        sums[:, : below.shape[1]] += below
+        done, later = sums.split([bottom - tile.top, tile.bottom - bottom], dim=1)
+        below[:, : later.shape[1]] = later
+        below[:, later.shape[1] :] = 0
         if len(done) > 1:
             labels = done.argmax(0)  # of sums as of means
         else:  # probabilities of the one class
-            share = torch.from_numpy(rows[tile.top : tile.top + step, None] * columns)
-            labels = done[0] / share > self.threshold
-        self.class_map[tile.top : tile.top + step] = labels.numpy()
-        self.band[:, : self.band.shape[1] - step] = self.band[:, step:].clone()
-        self.band[:, self.band.shape[1] - step :] = 0
+            total = self.rows[tile.top : bottom, None] * self.columns[tile.left : right]
+            labels = done[0] / total > self.threshold
+        self.class_map[tile.top : bottom, tile.left : right] = labels.numpy()
+        self.current = torch.cat([rest, torch.zeros_like(sums)], dim=-1)
+
+
+def weights(length: int) -> torch.Tensor:
+    """Returns what the pixels along a tile's side count: less as far as a neighbour has them."""
+    distances = torch.arange(length) + 0.5  # to the nearer end
+    return (torch.minimum(distances, length - distances) / (length * OVERLAP)).clamp(max=1)
 
 
 def merge_objects(
@@ -148,8 +154,10 @@ def merge_objects(
     nms = (test_cfg.get('rcnn') or test_cfg).get('nms') or {}
     is_agnostic = nms.get('class_agnostic', False)
     order = batched_nms(
-        torch.from_numpy(all_boxes).float(),
-        torch.from_numpy(scores).float(),
+        # It tells classes apart by moving their boxes, by more than float32 has digits for where
+        # there are many classes in a large image.
+        torch.from_numpy(all_boxes).double(),
+        torch.from_numpy(scores).double(),
         torch.from_numpy(classes * (not is_agnostic)),
         nms.get('iou_threshold', IOU_THRESHOLD),
     ).numpy()
@@ -195,9 +203,8 @@ def keep_whole(
     cut = np.flatnonzero(is_cut(own, tile, size))
     if not len(cut):
         return keep
-    for k, other in enumerate(tiles):
-        is_neighbour = abs(other.row - tile.row) < 3 and abs(other.column - tile.column) < 3
-        if k == index or not is_neighbour or not len(boxes[k]):
+    for k in neighbours(tile, tiles):
+        if k == index or not len(boxes[k]):
             continue
         shares = intersections(own[cut], boxes[k]) / areas(own[cut])[:, None].clip(1e-6)
         covers = (
@@ -207,6 +214,17 @@ def keep_whole(
         )
         keep[cut[covers.any(1)]] = False
     return keep
+
+
+def neighbours(tile: Tile, tiles: Sequence[Tile]) -> Iterator[int]:
+    """Yields the numbers of the tiles, out of those of an image, that may overlap one.
+
+    Where three in a row are just enough, the first overlaps the third.
+    """
+    last = tiles[-1]
+    for row in range(max(tile.row - 2, 0), min(tile.row + 2, last.row) + 1):
+        for column in range(max(tile.column - 2, 0), min(tile.column + 2, last.column) + 1):
+            yield row * (last.column + 1) + column
 
 
 def is_cut(boxes: np.ndarray, tile: Tile, size: tuple[int, int]) -> np.ndarray:

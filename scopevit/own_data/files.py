@@ -23,8 +23,11 @@ T = TypeVar('T')
 def find_files(root: Path, suffixes: Iterable[str] = SUFFIXES) -> list[str]:
     """Returns the paths below a folder of all files with some suffixes, sorted, with `/`.
 
-    Hidden files and folders, those a Mac adds to archives, results of trainings, and what was
-    converted before (a folder named after a config beside it) are left out.
+    Hidden files and folders, those a Mac adds to archives, results of trainings, what was converted
+    before (a folder named after a config beside it), and pipes and devices are left out.
+
+    Raises:
+        InputError: If a path has line breaks, which the libraries' lists of files cannot have.
     """
     found, suffixes = [], tuple(suffixes)
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -40,9 +43,19 @@ def find_files(root: Path, suffixes: Iterable[str] = SUFFIXES) -> list[str]:
         found += [
             (below / name).as_posix()
             for name in names
-            if name.lower().endswith(suffixes) and not name.startswith('.')
+            if name.lower().endswith(suffixes)
+            and not name.startswith('.')
+            and not is_special(os.path.join(folder, name))
         ]
+    for file in found:
+        if '\n' in file or '\r' in file:
+            raise InputError(f'{str(root / file)!r} has a line break in its name; rename it')
     return sorted(found)
+
+
+def is_special(path: str) -> bool:
+    """Returns whether something is there that is no regular file, as a pipe: reading may hang."""
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def leads_back(folder: str) -> bool:

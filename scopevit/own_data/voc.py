@@ -52,7 +52,11 @@ def read_voc(root: Path, files: list[Path]) -> OwnData:
     for image in images:
         for found in image.objects:
             found['category'] = classes.index(found['category'])
-    return OwnData(root, 'Pascal VOC', classes, images)
+    data = OwnData(root, 'Pascal VOC', classes, images)
+    left = len(find_files(root, ['.xml'])) - len(files)
+    if left:
+        data.notes.append(f'{left} XML files without <annotation> are left out')
+    return data
 
 
 def parse(path: Path) -> ElementTree.Element:

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from mmengine.config import Config
+from mmengine.hooks import RuntimeInfoHook
 from mmengine.runner import BaseLoop
 
 from scopevit.engine.checks.weights import check_model_weights, check_pretrained
@@ -78,6 +79,9 @@ def check_model(cfg: Config, library: Library, say: Callable[[str], object]) -> 
 
 def try_out(runner: TrialRunner, report: ModelReport, say: Callable[[str], object]) -> None:
     """Takes steps, validates and overfits; no further than to the first of them that fails."""
+    for hook in runner.hooks:
+        if isinstance(hook, RuntimeInfoHook):  # YOLOX's images ask it for the iteration
+            hook.before_train(runner)
     for check, doing, where in (
         (check_steps, 'a training step', 'train_dataloader'),
         (check_validation, 'a validation step', 'val_dataloader'),

@@ -1,17 +1,26 @@
 """Which errors are those of the input."""
 
 import pytest
+from mmengine.config import ConfigDict
 
 from scopevit import cli
 from scopevit.engine.explain import input_errors
 from scopevit.errors import InputError
 
 
-@pytest.mark.parametrize('error', [TypeError('a'), ValueError('b'), KeyError('c'), RuntimeError()])
+@pytest.mark.parametrize(
+    'error', [AttributeError('a'), TypeError('a'), ValueError('b'), KeyError('c'), RuntimeError()]
+)
 def test_other_errors_pass_as_they_are(error):
     with pytest.raises(type(error)) as caught, input_errors('config.py'):
         raise error
     assert caught.value is error
+
+
+def test_a_key_that_a_part_of_a_config_lacks_is_named():
+    message = r'^a\.py: a part of the config has no nms'
+    with pytest.raises(InputError, match=message), input_errors('a.py'):
+        print(ConfigDict(rcnn=dict()).rcnn.nms)
 
 
 def test_error_of_a_loading_process_is_its_last_line():

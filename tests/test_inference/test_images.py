@@ -116,3 +116,14 @@ def test_animated_images_are_refused(ending, tmp_path):
     path.write_bytes(buffer.getvalue())
     with pytest.raises(InputError, match=f'an animated image of 2 frames.*a.{ending}'):
         read_image(path, FILES, 3)
+
+
+def test_large_image_by_pillow(tmp_path, monkeypatch):
+    rgb().save(tmp_path / 'a.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    monkeypatch.setattr('scopevit.inference.images.MAX_PIXELS', 1000)
+    loading = Loading(backend='pillow')
+    assert (read_image(tmp_path / 'a.png', loading, 3, 5000) == RAMP[..., ::-1]).all()
+    assert Image.MAX_IMAGE_PIXELS == 1000
+    with pytest.raises(InputError, match='a.png has 64 x 48 pixels, more than 3,000'):
+        read_image(tmp_path / 'a.png', loading, 3, 3000)

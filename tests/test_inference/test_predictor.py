@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from pycocotools import mask as coco_mask
 from torch import nn
 
@@ -337,4 +338,45 @@ def test_a_pipeline_that_is_no_list(trained, tmp_path):
     text = content['meta']['cfg'] + '\ntest_dataloader = dict(dataset=dict(pipeline=3))\n'
     torch.save(content | {'meta': {'cfg': text}}, tmp_path / 'a.pth')
     with pytest.raises(InputError, match='test_dataloader.dataset.pipeline must be a list, not 3'):
+        scopevit.Predictor(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    ('description', 'message'),
+    [
+        (5, 'meta.dataset_meta must be a dict, not 5'),
+        ({'classes': 5}, 'classes of its data set must be a list of names, not 5'),
+        ({'classes': 'cat'}, "classes of its data set must be a list of names, not 'cat'"),
+        ({'classes': [{}]}, r'classes of its data set must be a list of names, not \[{}\]'),
+        ({'classes': ['a'], 'palette': [5]}, r'palette .* a list of colours, not \[5\]'),
+        ({'classes': ['a'], 'keypoint_id2name': 5}, 'a dict of names by number, not 5'),
+        ({'classes': ['a'], 'skeleton_links': [1]}, r'a list of pairs of numbers, not \[1\]'),
+    ],
+)
+def test_a_spoilt_description_of_the_data(description, message, trained, tmp_path):
+    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    meta = content['meta'] | {'dataset_meta': description}
+    torch.save(content | {'meta': meta}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=rf'^\S*a\.pth: .*{message}$'):
+        scopevit.Predictor(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(model=dict(test_cfg=5)), 'model.test_cfg must be a dict, not 5'),
+        (
+            dict(model=dict(test_cfg=dict(_delete_=True, rpn=dict()))),
+            'a part of the config has no rcnn',
+        ),
+        (dict(model=dict(data_preprocessor=None)), 'has no model.data_preprocessor'),
+        (dict(test_dataloader=dict(batch_size='x')), "must be a number, not 'x'"),
+    ],
+)
+def test_a_spoilt_config(change, message, trained, tmp_path):
+    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    cfg = Config.fromstring(content['meta']['cfg'], '.py')
+    cfg.merge_from_dict(change)
+    torch.save(content | {'meta': {'cfg': cfg.pretty_text}}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=message):
         scopevit.Predictor(tmp_path / 'a.pth')

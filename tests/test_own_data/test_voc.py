@@ -50,6 +50,13 @@ def test_renamed_images(write_voc, write):
     assert load_config(config).classes == ('tree',)
 
 
+def test_other_xml_files_are_told(write_voc, write):
+    folder = write_voc(OBJECT.format('tree', 0, 10, 5, 40, 25))
+    (folder / 'Annotations' / '2.xml').write_text('<image><object/></image>')
+    _, said = write('detection', folder)
+    assert '1 XML files without <annotation> are left out' in said
+
+
 def test_bad_annotations(write_voc, refuses):
     folder = write_voc(OBJECT.format('tree', 0, 10, 5, 'x', 25))
     assert 'tree has no bndbox of xmin, ymin, xmax, ymax' in refuses('detection', folder)

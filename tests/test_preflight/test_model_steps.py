@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from tasks import Task
 from torch import nn
 
 from scopevit.engine.config import load_config
 from scopevit.engine.libraries import find_library
-from scopevit.preflight import overfit
+from scopevit.preflight import model, overfit
 from scopevit.preflight.model import check_model
 from scopevit.preflight.overfit import Fit, has_labels, judge, make_repeatable
 from scopevit.preflight.report import ModelReport, caught
@@ -41,6 +42,19 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModelReport]:
 
 def whats(report: ModelReport) -> list[tuple[str, str]]:
     return [(finding.level, finding.what) for finding in report.findings]
+
+
+def test_networks_are_told_the_iteration(make_task, check, monkeypatch):
+    told = []
+
+    def look(*args: object) -> None:
+        hub = MessageHub.get_current_instance()
+        told.append([hub.get_info(key) for key in ('iter', 'epoch', 'max_epochs')])
+
+    for name in ('check_steps', 'check_validation', 'check_overfit'):
+        monkeypatch.setattr(model, name, look)
+    check(make_task('classification'), train_cfg__max_epochs=3)
+    assert told == [[0, 0, 3]] * 3
 
 
 # A hundredth of a rate as high as the miniatures' learns little in few steps.

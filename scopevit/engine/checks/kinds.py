@@ -8,7 +8,9 @@ from scopevit.errors import InputError
 DICTS = (
     'model', 'model.backbone', 'model.data_preprocessor', 'data_preprocessor', 'default_hooks',
     'optim_wrapper', 'optim_wrapper.optimizer', 'train_dataloader', 'val_dataloader',
-    'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg',
+    'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg', 'model.train_cfg', 'model.test_cfg',
+    'model.test_cfg.rpn', 'model.test_cfg.rpn.nms', 'model.test_cfg.rcnn',
+    'model.test_cfg.rcnn.nms', 'model.test_cfg.nms',
 )  # fmt: skip
 LISTS_OF_DICTS = ('custom_hooks', 'tta_pipeline')
 
@@ -26,6 +28,9 @@ def check_kinds(cfg: Mapping[str, Any], source: str) -> None:
             check_dict(holder[name], key, source)
     for key in LISTS_OF_DICTS:
         check_list(cfg.get(key), key, source)
+    for name, part in (cfg.get('model') or {}).items():
+        if is_layers(name) and part is not None:
+            check_layers(part, f'model.{name}', source)
     for mode in ('train', 'val', 'test'):
         loader = cfg.get(f'{mode}_dataloader') or {}
         for leaf, key in datasets(loader.get('dataset'), f'{mode}_dataloader.dataset', source):
@@ -40,8 +45,23 @@ def check_kinds(cfg: Mapping[str, Any], source: str) -> None:
 
 def find_holder(cfg: Mapping[str, Any], key: str) -> tuple[Mapping[str, Any], str]:
     """Returns the part of a config that would hold a dotted key, and the last name of that."""
-    parents, _, name = key.rpartition('.')
-    return (cfg.get(parents) or {}) if parents else cfg, name
+    *parents, name = key.split('.')
+    for parent in parents:
+        cfg = cfg.get(parent) or {}
+    return cfg, name
+
+
+def is_layers(name: str) -> bool:
+    """Returns whether a part of a model is its neck or one of its heads, by its name."""
+    return name in ('neck', 'head') or name.endswith('_head')
+
+
+def check_layers(value: Any, key: str, source: str) -> None:
+    """Raises an InputError where a value is neither a dict nor a list of dicts."""
+    if isinstance(value, (list, tuple)):
+        check_list(value, key, source)
+    else:
+        check_dict(value, key, source)
 
 
 def datasets(value: Any, key: str, source: str) -> Iterator[tuple[Mapping[str, Any], str]]:

@@ -30,6 +30,10 @@ from scopevit.errors import InputError
             "train_dataloader = dict(dataset=dict(metainfo='cat'))",
             "train_dataloader.dataset.metainfo must be a dict, not 'cat'",
         ),
+        ('model = dict(test_cfg=5)', 'model.test_cfg must be a dict, not 5'),
+        ('model = dict(test_cfg=dict(rcnn=dict(nms=5)))', 'model.test_cfg.rcnn.nms must be a dict'),
+        ('model = dict(neck=[dict(), 5])', 'model.neck.1 must be a dict, not 5'),
+        ('model = dict(roi_head=5)', 'model.roi_head must be a dict, not 5'),
         ('custom_hooks = 3', 'custom_hooks must be a list, not 3'),
     ],
 )
