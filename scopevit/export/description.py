@@ -24,7 +24,7 @@ def describe(
     checks: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Returns what stands in the file beside an export."""
-    labels = read_labels(net.recipe.metainfo)
+    labels = read_labels(net.recipe.metainfo, net.recipe.source)
     height, width = net.size
     sides: list[Any] = ['height', 'width'] if dynamic else [height, width]
     batch = 1 if 'boxes' in graph.outputs else 'batch'

@@ -1,6 +1,5 @@
 """What has to happen to an image before an exported file takes it, in plain terms."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from scopevit.engine.walk import type_name
