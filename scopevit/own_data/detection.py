@@ -17,7 +17,7 @@ ANCHOR = 32  # smallest anchor of both recipes, pixels
 def draft_detection(draft: Draft, epochs: int | None) -> None:
     """Fills in a draft for detection, with masks where the recipe is Mask R-CNN."""
     data, masks = draft.data, draft.recipe.base == 'mask-rcnn'
-    scale, factor = image_scale(data)
+    scale = image_scale(data)
     with_objects = [image for image in data.part('train') if image.objects]
     pixels = round(math.prod(scale) * draft.backbone.memory)
     draft.schedule = make_schedule(draft.recipe, len(with_objects), pixels, epochs)
@@ -25,7 +25,7 @@ def draft_detection(draft: Draft, epochs: int | None) -> None:
     if empty:
         data.notes.append(f'{empty} images without objects are left out of training')
     metainfo = draft.add_classes()
-    add_model(draft, median_side(data) * factor)
+    add_model(draft, median_seen(data, scale))
     shown = ' x '.join(f'{round(s)}' for s in median_size(data))
     draft.add_steps(
         f'# The images have {shown} pixels (median); objects are {round(median_side(data))} wide.',
@@ -56,8 +56,19 @@ def median_side(data: OwnData) -> float:
     )
 
 
-def image_scale(data: OwnData) -> tuple[tuple[int, int], float]:
-    """Returns the size that images are scaled into, width and height, and how much that enlarges.
+def median_seen(data: OwnData, scale: tuple[int, int]) -> float:
+    """Returns the median of these roots in pixels of the network, as each image is scaled."""
+    long, short = max(scale), min(scale)
+    factors = [min(long / max(i.size), short / min(i.size)) for i in data.images]
+    return median(
+        factor * math.sqrt(o['bbox'][2] * o['bbox'][3])
+        for factor, image in zip(factors, data.images)
+        for o in image.objects
+    )
+
+
+def image_scale(data: OwnData) -> tuple[int, int]:
+    """Returns the size that images are scaled into, width and height.
 
     Images smaller than the recipe's are enlarged until half of the objects are as wide as its
     smallest anchor; larger ones are made smaller.
@@ -69,7 +80,7 @@ def image_scale(data: OwnData) -> tuple[tuple[int, int], float]:
     return (
         multiple(width * factor, 64, LONG // 32 * 32 + 32),
         multiple(height * factor, 64, LONG // 32 * 32 + 32),
-    ), factor
+    )
 
 
 def halvings(anchor: float, side: float) -> int:

@@ -52,6 +52,20 @@ def test_onnx_runtime_predicts_what_the_library_does(
     assert compare.problem(compare.compare(net.predict(batch), found)) is None
 
 
+@pytest.mark.slow
+def test_one_file_for_any_size(trained: Make, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip('onnxruntime')
+    made = trained('segmentation')
+    out = export_checkpoint(made.checkpoint, out=tmp_path / 'mine.onnx', dynamic=True)
+    net = export.load_network(made.checkpoint, None, None)
+    session = onnxruntime.InferenceSession(str(out))
+    for size in ((32, 32), (97, 131), (40, 600), (224, 320)):
+        batch = export.draw_examples(2, size, 3)
+        (classes,) = session.run(None, {'images': batch})
+        assert classes.shape == (2, *size)
+        assert (classes != net.predict(batch)['classes']).mean() < 1e-3
+
+
 def test_a_file_that_predicts_something_else_is_not_written(
     trained: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +95,7 @@ def test_a_file_that_predicts_something_else_is_not_written(
         ('pose', dict(dynamic=True), '--dynamic: a network for pose takes images of one size'),
         ('pose', dict(size=(96, 96)), '--size: that of a pose network'),
         ('pose', dict(opset=9), '--opset is 18 to 23'),
+        ('segmentation', dict(dynamic=True, format='pt2'), '--dynamic: a pt2 has one size'),
         ('detection', dict(opset=9), '--opset is 16 to 20'),
         ('detection', dict(format='pt2'), '--format pt2: detectors cannot be written so'),
         ('segmentation', dict(size=(16, 64)), '--size: each side has at least 32 pixels, not 16'),

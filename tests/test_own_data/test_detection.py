@@ -11,6 +11,8 @@ from PIL import Image
 from tasks import copy_coco
 
 from scopevit.engine.config import load_config
+from scopevit.own_data.detection import median_seen
+from scopevit.own_data.samples import OwnData, OwnImage
 
 DEMO = Path(__file__).parents[2] / 'data' / 'demo' / 'nuclei'
 
@@ -217,3 +219,13 @@ def test_writing_fails(write_coco, refuses, monkeypatch):
 
     monkeypatch.setattr(Path, 'rename', fail)
     assert 'cannot write' in refuses('detection', folder)
+
+
+def test_objects_as_the_network_sees_them():
+    images = [
+        OwnImage('a.png', (100, 50), 'train', objects=[dict(category=0, bbox=[0, 0, 10, 40])]),
+        OwnImage('b.png', (400, 1000), 'train', objects=[dict(category=0, bbox=[0, 0, 100, 100])]),
+    ]
+    data = OwnData(Path(), '', ['a'], images)
+    # a is doubled, and its object 2 * 20 wide; b becomes 80 x 200, and its object 20.
+    assert median_seen(data, (200, 160)) == 30
