@@ -224,8 +224,16 @@ def test_writing_fails(write_coco, refuses, monkeypatch):
 def test_objects_as_the_network_sees_them():
     images = [
         OwnImage('a.png', (100, 50), 'train', objects=[dict(category=0, bbox=[0, 0, 10, 40])]),
-        OwnImage('b.png', (400, 1000), 'train', objects=[dict(category=0, bbox=[0, 0, 100, 100])]),
+        OwnImage(
+            'b.png',
+            (400, 1000),
+            'train',
+            objects=[
+                dict(category=0, bbox=[0, 0, 100, 100]),
+                dict(category=0, bbox=[0, 0, 150, 150]),
+            ],
+        ),
     ]
     data = OwnData(Path(), '', ['a'], images)
-    # a is doubled, and its object 2 * 20 wide; b becomes 80 x 200, and its object 20.
+    # a is doubled, and its object 2 * 20 wide; b becomes 80 x 200, its objects 20 and 30 wide.
     assert median_seen(data, (200, 160)) == 30
