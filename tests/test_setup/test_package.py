@@ -187,7 +187,7 @@ def test_metadata(package_info):
     assert package_info['Name'] == 'scopevit'
     assert package_info['Version'] == __version__
     assert package_info['Requires-Python'] == '>=3.10'
-    extras = {'tasks', 'tests', 'dev', 'data', 'logging', 'supervision'}
+    extras = {'tasks', 'tests', 'dev', 'data', 'export', 'logging', 'supervision'}
     assert set(package_info.get_all('Provides-Extra')) == extras
     required = package_info.get_all('Requires-Dist')
     runtime = {normalize(re.match(r'[\w.-]+', r)[0]) for r in required if 'extra ==' not in r}
@@ -214,7 +214,7 @@ def test_what_a_library_declares_is_listed(library):
 @pytest.mark.parametrize(
     ('folder', 'roles'),
     [
-        ('scopevit', ('runtime', 'nodeps', 'tasks')),
+        ('scopevit', ('runtime', 'nodeps', 'tasks', 'export')),
         ('tools', ('runtime', 'nodeps', 'tasks', 'data')),
         ('tests', ('runtime', 'nodeps', 'tasks', 'tests')),
     ],

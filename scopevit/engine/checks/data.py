@@ -27,9 +27,16 @@ def check_files(cfg: Config, *modes: str) -> None:
             if isinstance(path, str) and path:
                 coco = check_annotation_file(Path(path), key)
                 evaluates = 'type' in metric and not metric.get('format_only')
-                # Of a training, scopevit/preflight tells it.
-                if mode == 'test' and coco and evaluates and type_name(metric) == 'CocoMetric':
+                # Of the file of a training's own data set, scopevit/preflight tells it.
+                is_told = mode != 'test' and Path(path) in annotation_files(dataset)
+                if coco and evaluates and not is_told and type_name(metric) == 'CocoMetric':
                     check_annotated(coco, Path(path), key)
+
+
+def annotation_files(cfg: dict[str, Any]) -> list[Path]:
+    """Returns the annotation files of a data set."""
+    leaves = [leaf for leaf in leaf_configs(cfg) if isinstance(leaf.get('ann_file'), str)]
+    return [Path(leaf.get('data_root') or '', leaf['ann_file']) for leaf in leaves]
 
 
 def check_dataset_files(cfg: dict[str, Any], key: str, scope: str) -> None:
