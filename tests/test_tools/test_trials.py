@@ -54,7 +54,7 @@ def tried(trials, tmp_path):
         folder = tmp_path / name
         trials.run.run_trial(trial, folder, 'xtiny', 4, [*QUICK, *settings])
         result = json.loads((folder / 'result.json').read_text())
-        assert list(result['seconds']) == ['new', 'train', 'test', 'predict']
+        assert list(result['seconds']) == ['new', 'check', 'train', 'test', 'predict']
         for row in result['validations']:  # there is none where nothing was found
             assert row.pop('step') == 1
             assert row == pytest.approx({key: result['tested'][key] for key in trial.metrics})
