@@ -96,14 +96,16 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def add_shape_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds `--shape HEIGHT WIDTH`."""
+def add_shape_argument(
+    parser: argparse.ArgumentParser, default: str = "the recipe's, or that of timm's model"
+) -> None:
+    """Adds `--shape HEIGHT WIDTH`; `default` says what counts without it."""
     parser.add_argument(
         '--shape',
         nargs=2,
         action=PositiveInt,
         metavar=('HEIGHT', 'WIDTH'),
-        help="size of the images in pixels; default: the recipe's, or that of timm's model",
+        help=f'size of the images in pixels; default: {default}',
     )
 
 

@@ -2,8 +2,9 @@
 
 import argparse
 
-from scopevit.cli import PositiveInt
+from scopevit.cli import PositiveInt, add_shape_argument
 from scopevit.export import export_checkpoint
+from scopevit.export.export import ENDINGS
 
 EXAMPLE = 'scopevit export work_dirs/mine/epoch_10.pth --format onnx --images photos'
 
@@ -11,17 +12,11 @@ EXAMPLE = 'scopevit export work_dirs/mine/epoch_10.pth --format onnx --images ph
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of an export."""
     parser.add_argument('checkpoint', help='checkpoint file, which has its config in it')
-    parser.add_argument('--format', default='onnx', help='onnx, openvino or pt2; default: onnx')
+    parser.add_argument('--format', choices=ENDINGS, default='onnx', help='default: onnx')
     parser.add_argument('--out', metavar='FILE', help='default: beside the checkpoint')
     parser.add_argument('--dynamic', action='store_true', help='images of any size')
     parser.add_argument('--backbone', action='store_true', help='the backbone alone')
-    parser.add_argument(
-        '--size',
-        nargs=2,
-        action=PositiveInt,
-        metavar=('HEIGHT', 'WIDTH'),
-        help='of the images; default: what the test pipeline makes of them',
-    )
+    add_shape_argument(parser, default='what the test pipeline makes of them')
     parser.add_argument('--images', metavar='DIR', help='compare predictions of these images')
     parser.add_argument('--half', action='store_true', help='OpenVINO: weights in half precision')
     parser.add_argument('--opset', action=PositiveInt, metavar='N', help='of ONNX')
@@ -30,5 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs an export, and prints the file."""
-    options = {name: value for name, value in vars(args).items() if name != 'checkpoint'}
-    print(export_checkpoint(args.checkpoint, **options))
+    path = export_checkpoint(
+        args.checkpoint,
+        format=args.format,
+        out=args.out,
+        dynamic=args.dynamic,
+        backbone=args.backbone,
+        size=tuple(args.shape) if args.shape else None,
+        images=args.images,
+        half=args.half,
+        opset=args.opset,
+        config=args.config,
+    )
+    print(path)

@@ -157,9 +157,9 @@ def load_network(
     model: Any = network.build_network(recipe, content, checkpoint, 'cpu')
     size = size or fixed_size(recipe.pipeline) or DEFAULT_SIZE
     if min(size) < LEAST_SIDE:
-        raise InputError(f'--size: each side has at least {LEAST_SIDE} pixels, not {min(size)}')
+        raise InputError(f'--shape: each side has at least {LEAST_SIDE} pixels, not {min(size)}')
     if recipe.library.task == 'pose' and size != fixed_size(recipe.pipeline):
-        raise InputError('--size: that of a pose network is the input_size of its codec')
+        raise InputError('--shape: that of a pose network is the input_size of its codec')
     return Network(recipe, model, network.input_channels(model), size)
 
 
@@ -183,6 +183,8 @@ def read_examples(folder: str | Path | None, net: Network, count: int = 2) -> np
         pixels = images.read_image(item.path, net.recipe.loading, net.channels)
         pixels = cv2.resize(pixels, net.size[::-1], interpolation=cv2.INTER_LINEAR)
         found.append(pixels[..., ::-1] if pixels.ndim == 3 else pixels[..., None])
+    if not found:
+        raise InputError(f'--images takes images, and {folder} has none')
     return np.ascontiguousarray(np.stack(found[:count]))
 
 

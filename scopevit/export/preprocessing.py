@@ -76,10 +76,3 @@ def fixed_size(pipeline: list[dict[str, Any]]) -> tuple[int, int] | None:
             width, height = value if isinstance(value, (list, tuple)) else (value, value)
             size = int(height), int(width)
     return size
-
-
-def keeps_ratio(pipeline: list[dict[str, Any]]) -> bool:
-    """Whether images come out of a pipeline in different sizes."""
-    steps = [step for step in pipeline if type_name(step) in ('Resize', 'ResizeEdge', 'CenterCrop')]
-    last: dict[str, Any] = steps[-1] if steps else {}
-    return bool(last.get('keep_ratio')) or (bool(steps) and type_name(last) == 'ResizeEdge')

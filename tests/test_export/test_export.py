@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from trained import Trained
@@ -93,12 +94,12 @@ def test_a_file_that_predicts_something_else_is_not_written(
         ('pose', dict(half=True), '--half is for --format openvino'),
         ('pose', dict(out='mine.pt'), '--out: a file of onnx ends in .onnx'),
         ('pose', dict(dynamic=True), '--dynamic: a network for pose takes images of one size'),
-        ('pose', dict(size=(96, 96)), '--size: that of a pose network'),
+        ('pose', dict(size=(96, 96)), '--shape: that of a pose network'),
         ('pose', dict(opset=9), '--opset is 18 to 23'),
         ('segmentation', dict(dynamic=True, format='pt2'), '--dynamic: a pt2 has one size'),
         ('detection', dict(opset=9), '--opset is 16 to 20'),
         ('detection', dict(format='pt2'), '--format pt2: detectors cannot be written so'),
-        ('segmentation', dict(size=(16, 64)), '--size: each side has at least 32 pixels, not 16'),
+        ('segmentation', dict(size=(16, 64)), '--shape: each side has at least 32 pixels, not 16'),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -111,6 +112,25 @@ def test_what_cannot_be_is_one_line(
         export_checkpoint(trained(task).checkpoint, out=out, **options)
     assert str(raised.value).startswith(message)
     assert left(tmp_path) == []
+
+
+def test_shape_by_command(trained: Make, process: Any) -> None:
+    # Of a network of poses, any shape but its own is refused.
+    checkpoint = trained('pose').checkpoint
+    command = ['-m', 'scopevit', 'export', checkpoint, '--format', 'pt2', '--shape']
+    done = process(*command, 96, 96)
+    assert (done.returncode, done.stderr) == (
+        1, 'error: --shape: that of a pose network is the input_size of its codec\n',
+    )  # fmt: skip
+
+
+def test_images_that_are_none(trained: Make, tmp_path: Path) -> None:
+    video = tmp_path / 'a.mp4'
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'mp4v'), 5, (64, 64))
+    writer.write(np.zeros((64, 64, 3), np.uint8))
+    writer.release()
+    with pytest.raises(InputError, match=r'--images takes images, and .*a\.mp4 has none'):
+        export_checkpoint(trained('pose').checkpoint, 'pt2', tmp_path / 'a.pt2', images=video)
 
 
 def test_a_missing_runtime_is_named(

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from torch import nn
 
 import scopevit
+from scopevit.checkpoint import read_checkpoint
 from scopevit.errors import InputError
 from scopevit.publish import publish_checkpoint
 
@@ -269,7 +270,7 @@ def test_a_published_checkpoint_is_enough(name, trained, tmp_path):
 
 def without_meta(made, path, old: str = '', new: str = ''):
     """Writes a checkpoint that says nothing of its classes, with a line of its config changed."""
-    content = torch.load(made.checkpoint, weights_only=False)
+    content = read_checkpoint(made.checkpoint)
     text = content['meta']['cfg']
     assert text.count(old) >= 1
     torch.save(content | {'meta': {'cfg': text.replace(old, new)}}, path)
@@ -306,7 +307,7 @@ def test_unknown_keypoints(new, message, trained, tmp_path):
 def test_classes_without_dataset_meta_are_those_of_the_config_or_the_type(trained, tmp_path):
     names = scopevit.Predictor(without_meta(trained('detection'), tmp_path / 'a.pth')).labels
     assert names.classes == scopevit.Predictor(trained('detection').checkpoint).labels.classes
-    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    content = read_checkpoint(trained('detection').checkpoint)
     text = content['meta']['cfg'].replace('metainfo=', 'unused=')
     torch.save(content | {'meta': {'cfg': text}}, tmp_path / 'b.pth')
     classes = scopevit.Predictor(tmp_path / 'b.pth').labels.classes
@@ -314,7 +315,7 @@ def test_classes_without_dataset_meta_are_those_of_the_config_or_the_type(traine
 
 
 def test_the_checkpoints_order_of_classes_comes_before_that_of_its_config(trained, tmp_path):
-    content = torch.load(trained('classification').checkpoint, weights_only=False)
+    content = read_checkpoint(trained('classification').checkpoint)
     content['meta']['dataset_meta'] = {'classes': ('pullover', 't-shirt', 'trouser')}
     torch.save(content, tmp_path / 'a.pth')
     labels = scopevit.Predictor(tmp_path / 'a.pth').labels
@@ -334,7 +335,7 @@ def test_unknown_ways_to_load_images(option, trained, tmp_path):
 
 
 def test_a_pipeline_that_is_no_list(trained, tmp_path):
-    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    content = read_checkpoint(trained('detection').checkpoint)
     text = content['meta']['cfg'] + '\ntest_dataloader = dict(dataset=dict(pipeline=3))\n'
     torch.save(content | {'meta': {'cfg': text}}, tmp_path / 'a.pth')
     with pytest.raises(InputError, match='test_dataloader.dataset.pipeline must be a list, not 3'):
@@ -354,7 +355,7 @@ def test_a_pipeline_that_is_no_list(trained, tmp_path):
     ],
 )
 def test_a_spoilt_description_of_the_data(description, message, trained, tmp_path):
-    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    content = read_checkpoint(trained('detection').checkpoint)
     meta = content['meta'] | {'dataset_meta': description}
     torch.save(content | {'meta': meta}, tmp_path / 'a.pth')
     with pytest.raises(InputError, match=rf'^\S*a\.pth: .*{message}$'):
@@ -374,7 +375,7 @@ def test_a_spoilt_description_of_the_data(description, message, trained, tmp_pat
     ],
 )
 def test_a_spoilt_config(change, message, trained, tmp_path):
-    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    content = read_checkpoint(trained('detection').checkpoint)
     cfg = Config.fromstring(content['meta']['cfg'], '.py')
     cfg.merge_from_dict(change)
     torch.save(content | {'meta': {'cfg': cfg.pretty_text}}, tmp_path / 'a.pth')

@@ -133,6 +133,11 @@ def test_features_only(feature_cls):
     assert [tuple(x.shape) for x in maps] == [(1, widths[0], 8, 8), (1, widths[1], 2, 2)]
 
 
+def test_misspelt_argument():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'drop_paht_rate'"):
+        timm.create_model('scopevit_xtiny', drop_paht_rate=0.1)
+
+
 def test_images_that_are_too_small():
     with pytest.raises(ValueError, match='at least 32x32 pixels, but got 16x16'):
         mini()(images(size=16))
