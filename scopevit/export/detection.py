@@ -90,7 +90,12 @@ def traceable(model: torch.nn.Module) -> Iterator[None]:
     """
     layers = [layer for layer in model.modules() if isinstance(layer, RoIAlign)]
     before = [layer.use_torchvision for layer in layers]
-    with patch('torch.onnx.is_in_onnx_export', return_value=False):
+    # The older exporter has no `unfold`, by which ScopeViT splits maps of known sizes.
+    unknown = [
+        patch(f'scopevit.models.{name}.is_known', return_value=False)
+        for name in ('cpu', 'scopevit')
+    ]
+    with patch('torch.onnx.is_in_onnx_export', return_value=False), unknown[0], unknown[1]:
         try:
             for layer in layers:
                 layer.use_torchvision = True

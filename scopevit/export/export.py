@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scopevit.errors import InputError
+from scopevit.errors import InputError, error_text
 from scopevit.export import compare, runtimes, writers
 from scopevit.export.description import describe
 from scopevit.export.graphs import Graph
@@ -137,9 +137,12 @@ def write(
     sessions['ONNX Runtime'] = runtimes.open_session(onnx_path, graph.outputs)
     if format == 'openvino':
         writers.write_openvino(onnx_path, half, path)
-    sessions['OpenVINO'] = runtimes.open_openvino(
-        path if format == 'openvino' else onnx_path, graph.outputs
-    )
+    try:
+        sessions['OpenVINO'] = runtimes.open_openvino(
+            path if format == 'openvino' else onnx_path, graph.outputs
+        )
+    except RuntimeError as error:
+        raise InputError(f'OpenVINO cannot read the network: {error_text(error)}') from error
     return sessions
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +76,8 @@ def write_traced_onnx(graph: Graph, images: torch.Tensor, opset: int, path: Path
     """
     from scopevit.export.detection import traceable
 
-    with exporting(), traceable(graph), roi_align_symbolic(opset), torch.no_grad():
+    symbolics = (roi_align_symbolic(opset), nms_symbolic(opset))
+    with exporting(), traceable(graph), symbolics[0], symbolics[1], torch.no_grad():
         torch.onnx.export(
             graph,
             (images,),
@@ -117,6 +119,37 @@ def roi_align_symbolic(opset: int) -> Iterator[None]:
         yield
     finally:
         torch.onnx.unregister_custom_op_symbolic('torchvision::roi_align', opset)
+
+
+@contextmanager
+def nms_symbolic(opset: int) -> Iterator[None]:
+    """Writes torchvision's NMS as that of ONNX, with shapes that OpenVINO asks for.
+
+    torchvision 0.29's own symbolic leaves the four numbers of a box to be found out, and OpenVINO
+    2026.4 refuses what it cannot find.
+    """
+    import torchvision  # noqa: F401  # registers its own first
+    from torch.onnx import symbolic_helper
+
+    @symbolic_helper.parse_args('v', 'v', 'f')
+    def nms(g: Any, boxes: Any, scores: Any, threshold: float) -> Any:
+        def constant(*values: float) -> Any:
+            return g.op('Constant', value_t=torch.tensor(values))
+
+        kept = g.op(
+            'NonMaxSuppression',
+            g.op('Reshape', boxes, constant(1, -1, 4)),
+            g.op('Reshape', scores, constant(1, 1, -1)),
+            constant(sys.maxsize),
+            constant(threshold),
+        )  # (M, 3): image, class and box
+        return g.op('Gather', kept, g.op('Constant', value_t=torch.tensor(2)), axis_i=1)
+
+    torch.onnx.register_custom_op_symbolic('torchvision::nms', nms, opset)
+    try:
+        yield
+    finally:
+        torch.onnx.unregister_custom_op_symbolic('torchvision::nms', opset)
 
 
 def write_openvino(onnx_path: Path, half: bool, path: Path) -> None:

@@ -8,10 +8,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
+from own_images import SMALL_HEADS
 from trained import Trained
 
+from scopevit.engine.libraries import find_library
+from scopevit.engine.model import build_model
 from scopevit.errors import InputError
 from scopevit.export import compare, export, export_checkpoint
+from scopevit.hub import get_config
 
 Make = Callable[[str], Trained]
 
@@ -51,6 +56,23 @@ def test_onnx_runtime_predicts_what_the_library_does(
     assert [x.name for x in session.get_outputs()] == about['outputs']
     found = dict(zip(about['outputs'], session.run(None, {'images': batch})))
     assert compare.problem(compare.compare(net.predict(batch), found)) is None
+
+
+@pytest.mark.slow
+def test_one_stage_detector(tmp_path: Path) -> None:
+    cfg = get_config('retinanet_scopevit-xtiny_fpn_1x_coco')
+    find_library(cfg.default_scope)
+    cfg.merge_from_dict({k: int(v) for k, v in (option.split('=') for option in SMALL_HEADS)})
+    torch.manual_seed(0)
+    model: Any = build_model(cfg)
+    torch.nn.init.zeros_(model.bbox_head.retina_cls.bias)  # or it finds nothing
+    checkpoint = tmp_path / 'a.pth'
+    meta = {'cfg': cfg.pretty_text, 'dataset_meta': {'classes': ('a',) * 80}}
+    torch.save({'meta': meta, 'state_dict': model.state_dict()}, checkpoint)
+    out = export_checkpoint(checkpoint, out=tmp_path / 'a.onnx', size=(128, 160))
+    checks = json.loads(out.with_suffix('.json').read_text())['checks']
+    assert [check['runtime'] for check in checks[-3:]] == ['PyTorch', 'ONNX Runtime', 'OpenVINO']
+    assert all(one['deviations']['objects: share of matched ones'] == 1 for one in checks)
 
 
 @pytest.mark.slow
