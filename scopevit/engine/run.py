@@ -85,7 +85,6 @@ def train(
         enable_log(cfg, library, log)
     checkpoint = read_start(cfg, resume, pretrained)
     announce('checking the data', launcher)
-    check_files(cfg, 'train', 'val')
     found = check_quickly(cfg, config)
     with input_errors(str(config)):
         runner = build_runner(cfg, launcher)

@@ -15,6 +15,8 @@ from scopevit.preflight.files import Opened, open_files
 from scopevit.preflight.findings import Finding, merge
 from scopevit.preflight.samples import SPLITS, Part, object_sizes, read_parts, split_configs
 
+FILES = 'files'  # what is missing, or is none of a data set's, by its first
+
 
 @dataclass
 class DataReport:
@@ -85,7 +87,7 @@ def checked_files(cfg: Config, split: str) -> Iterator[Finding]:
     try:
         check_files(cfg, split)
     except InputError as error:
-        yield Finding('error', 'files', split, 1, error_text(error))
+        yield Finding('error', FILES, split, 1, error_text(error))
 
 
 def check_part(part: Part, opened: dict[str, Opened], maps: dict[str, Opened]) -> Iterator[Finding]:
@@ -132,5 +134,8 @@ def count_classes(parts: list[Part]) -> dict[str, np.ndarray]:
 
 
 def drop_repeated(findings: list[Finding]) -> list[Finding]:
-    """Leaves out what two checks say in the same words, as of a file that two splits have."""
-    return list({(found.where, found.text): found for found in findings}.values())
+    """Leaves out what a later check says in the same words, as of a file that cannot be read."""
+    first: dict[tuple[str, str], Finding] = {}
+    for found in findings:
+        first.setdefault((found.where, found.text), found)
+    return list(first.values())

@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from scopevit.errors import InputError
-from scopevit.preflight.data import check_data
+from scopevit.preflight.data import FILES, check_data
 from scopevit.preflight.findings import Finding
 from scopevit.preflight.samples import UNREAD
 
@@ -24,6 +24,9 @@ def check_quickly(cfg: Config, config: str | Path) -> list[Finding]:
     findings = check_data(cfg, splits, quick=True).findings
     # What cannot be read is told when the data sets are built, in their libraries' words.
     errors = [found for found in findings if found.level == 'error' and found.what != UNREAD]
+    missing = [found for found in errors if found.what == FILES]
+    if missing:
+        raise InputError(missing[0].text)
     if errors:
         raise InputError(f'{errors[0].text}; `scopevit check {config}` tells all')
     return findings
