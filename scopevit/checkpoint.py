@@ -20,8 +20,23 @@ from scopevit.files import replacing
 
 # Names of checkpoints elsewhere, which mmengine looks up in its tables of URLs.
 ZOOS = ('torchvision', 'modelzoo', 'open-mmlab', 'openmmlab', 'mmcls')
+EXPORTED = ('.onnx', '.xml')  # files of `scopevit export` that take the place of a checkpoint
 BACKBONE_OF = 'backbone://'  # before a checkpoint: only its backbone, see `read_checkpoint`
 SECONDS = 60  # without a byte, until a download is given up
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether a file is an export that takes the place of a checkpoint, by its ending.
+
+    Raises:
+        InputError: If it is a .pt2, which does not.
+    """
+    if Path(path).suffix == '.pt2':
+        raise InputError(
+            f'{path}: torch.export.load may run code that a .pt2 has in it, so it is not opened; '
+            f'{" and ".join(EXPORTED)} of scopevit export are'
+        )
+    return Path(path).suffix in EXPORTED
 
 
 def read_checkpoint(path: str | Path) -> object:

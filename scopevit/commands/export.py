@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--backbone', action='store_true', help='the backbone alone')
     add_shape_argument(parser, default='what the test pipeline makes of them')
     parser.add_argument('--images', metavar='DIR', help='compare predictions of these images')
+    parser.add_argument(
+        '--data', metavar='CONFIG', help='run the test of this config by both, for the metrics'
+    )
     parser.add_argument('--half', action='store_true', help='OpenVINO: weights in half precision')
     parser.add_argument('--opset', action=PositiveInt, metavar='N', help='of ONNX')
     parser.add_argument('--config', help='config file instead of the one in the checkpoint')
@@ -36,5 +39,6 @@ def run(args: argparse.Namespace) -> None:
         half=args.half,
         opset=args.opset,
         config=args.config,
+        data=args.data,
     )
     print(path)

@@ -21,10 +21,14 @@ from scopevit.version import __version__
 
 
 def describe_run(library: Library, model: nn.Module) -> dict[str, Any]:
-    """Returns the size of a model, without wrappers, and what its results depend on."""
+    """Returns the size of a model, without wrappers, and what its results depend on.
+
+    An exported one has no parameters that could be counted.
+    """
     device = get_device()
+    counts = count_parameters(model)
     return {
-        'parameters': count_parameters(model),
+        **({'parameters': counts} if counts['total'] else {}),
         'versions': find_versions(library),
         'compat': compat.acted,
         'device': torch.cuda.get_device_name() if device == 'cuda' else device,

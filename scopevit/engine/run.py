@@ -8,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from scopevit import compat
+from scopevit.checkpoint import is_exported
 from scopevit.engine.checks.data import check_files
 from scopevit.engine.checks.weights import (
     check_model_weights,
@@ -115,6 +116,7 @@ def test(
     Args:
         config: Config file.
         checkpoint: Checkpoint file; its weights must be those of the model, no more and no less.
+            Or an .onnx or .xml of `scopevit export`, which is the model then.
         work_dir: Folder for results, as in `train`.
         out: Pickle file for the predictions.
         show: Whether to show every prediction in a window.
@@ -135,19 +137,23 @@ def test(
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     set_loader_defaults(cfg, library)
+    exported = is_exported(checkpoint)
+    if exported:
+        use_exported(cfg, checkpoint, tta)
     if tta:
         enable_tta(cfg, library)
     if show or show_dir:
         enable_drawing(cfg, library, show, show_dir)
-    cfg.load_from, cfg.resume = str(checkpoint), False
-    loaded = read_weights(checkpoint)
+    cfg.load_from, cfg.resume = None if exported else str(checkpoint), False
+    loaded = None if exported else read_weights(checkpoint)
     announce('checking the files of the data', launcher)
     check_files(cfg, 'test')
     if out:
         dump_predictions(cfg, library, out)
     with input_errors(str(config)):
         runner = build_runner(cfg, launcher)
-        check_model_weights(unwrap_model(runner.model), loaded, checkpoint)
+        if loaded is not None:
+            check_model_weights(unwrap_model(runner.model), loaded, checkpoint)
         runner.checkpoint = loaded
         del loaded  # as in `train`
         metrics = runner.test()
@@ -157,6 +163,24 @@ def test(
         write_json(Path(cfg.work_dir, 'metrics.json'), report)
     leave_process_group()
     return metrics
+
+
+def use_exported(cfg: Config, path: str | Path, tta: bool) -> None:
+    """Puts an exported file into a config in the place of its model.
+
+    Raises:
+        InputError: If it is damaged, of another task, or to predict with augmentations.
+    """
+    # Imported by those who have one alone: its runtimes are optional.
+    from scopevit.export.exported import ExportedModel, read_description
+
+    if tta:
+        raise InputError(f'--tta: {path} has its test in it; give the checkpoint instead')
+    task, wanted = read_description(Path(path))['task'], find_library(cfg.default_scope).task
+    if task != wanted:
+        raise InputError(f'{path} is for {task}, and {cfg.filename} for {wanted}')
+    cfg.model = dict(type=f'mmengine.{ExportedModel.__name__}', path=str(path))
+    cfg.pop('data_preprocessor', None)  # it is in the file
 
 
 def set_training_options(cfg: Config, amp: bool, auto_scale_lr: bool, validate: bool) -> None:

@@ -1,13 +1,18 @@
 """The JSON file beside an export: all that its users must know, without our code."""
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from mmengine.config import Config
 
 from scopevit.engine.walk import type_name
 from scopevit.export.graphs import Graph
 from scopevit.export.network import Network
 from scopevit.export.preprocessing import describe_steps
+from scopevit.inference.recipe import Recipe
 from scopevit.inference.samples import read_labels
 from scopevit.version import __version__
 
@@ -41,13 +46,71 @@ def describe(
             'normalisation': 'is in the file',
         },
         'outputs': list(graph.outputs),
+        'settings': settings(net, graph),
         'classes': list(labels.classes),
         'palette': [list(color) for color in labels.palette],
         'keypoints': list(labels.keypoints),
         'preprocessing': describe_steps(net.recipe.pipeline),
         'checks': checks,
+        'config': config_text(net.recipe),
         'versions': {'scopevit': __version__} | {name: find_version(name) for name in PACKAGES},
     }
+
+
+def settings(net: Network, graph: Graph) -> dict[str, Any]:
+    """Returns what stands between the outputs and the answers of the library."""
+    model, images = net.model, graph.images
+    known: dict[str, Any] = {
+        'pipeline': 'RGB' if net.is_rgb else 'BGR',
+        'mean': images.mean.flatten().tolist(),
+        'divisor': images.divisor,
+    }
+    match net.recipe.library.task:
+        case 'classification':
+            head = model.head
+            known['is_multi_label'] = type(head).__name__.startswith('MultiLabel')
+            known |= {'threshold': getattr(head, 'thr', None), 'top_k': getattr(head, 'topk', None)}
+        case 'segmentation':
+            known |= {
+                'threshold': model.decode_head.threshold,
+                'align_corners': model.align_corners,
+            }
+        case 'detection' if model.with_mask:
+            known['threshold'] = model.roi_head.test_cfg.mask_thr_binary
+    return known
+
+
+def config_text(recipe: Recipe) -> str:
+    """Returns what prediction takes from a config, as the text of one."""
+    loading = recipe.loading
+    steps = list(recipe.pipeline)
+    if loading.color_type is not None:
+        step = dict(type='LoadImageFromFile', color_type=loading.color_type)
+        steps.insert(0, step | {'imdecode_backend': loading.backend})
+    dataset = dict(pipeline=steps, data_mode='topdown' if recipe.is_topdown else 'bottomup')
+    text: str = Config(
+        dict(
+            default_scope=recipe.library.name,
+            model=recipe.model,
+            test_dataloader=dict(batch_size=recipe.batch_size, dataset=dataset),
+            dataset_meta=plain(recipe.metainfo),
+        )
+    ).pretty_text
+    return text
+
+
+def plain(value: Any) -> Any:
+    """Returns a value with lists in the place of arrays and sets, so that it is a literal."""
+    match value:
+        case Mapping():
+            return {key: plain(child) for key, child in value.items()}
+        case list() | tuple():
+            return type(value)(plain(child) for child in value)
+        case set() | frozenset():
+            return sorted(value)
+        case np.ndarray() | np.generic():
+            return value.tolist()
+    return value
 
 
 def find_version(package: str) -> str | None:

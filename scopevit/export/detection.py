@@ -20,7 +20,8 @@ class DetectorGraph(Graph):
     """Gives `boxes`, (D, 4), `scores`, (D,), `labels`, (D,), and of some `masks`, (D, H, W).
 
     It takes one image of one size. Boxes are left, top, right and bottom in its pixels, masks bool
-    of its size; non-maximum suppression is done.
+    of its size; non-maximum suppression is done. `box_masks`, (D, h, w), are the probabilities that
+    masks are made of: each fills its box.
 
     Args:
         model: Of mmdet.
@@ -39,7 +40,8 @@ class DetectorGraph(Graph):
         if self.has_masks and type(roi_head).__name__ != 'StandardRoIHead':
             name = type(roi_head or model).__name__
             raise InputError(f'the masks of {name} cannot be exported: those of Mask R-CNN can')
-        self.outputs = ('boxes', 'scores', 'labels', *(['masks'] if self.has_masks else []))
+        names = ('masks', 'box_masks') if self.has_masks else ()
+        self.outputs = ('boxes', 'scores', 'labels', *names)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         x = self.images(images)
@@ -55,7 +57,7 @@ class DetectorGraph(Graph):
             index = found.labels[:, None, None, None].expand(-1, 1, *masks.shape[2:])
             masks = masks.gather(1, index)
         pasted = paste(masks, found.bboxes, self.size) >= head.test_cfg.mask_thr_binary
-        return found.bboxes, found.scores, found.labels, pasted
+        return found.bboxes, found.scores, found.labels, pasted, masks[:, 0]
 
     def meta(self) -> dict[str, Any]:
         """Returns what mmdet's code asks of an image."""

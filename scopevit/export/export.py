@@ -1,6 +1,5 @@
 """Export of a checkpoint, with the proof that the file predicts what its library does."""
 
-import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 
 from scopevit.errors import InputError, error_text
-from scopevit.export import compare, runtimes, writers
+from scopevit.export import compare, metrics, runtimes, writers
 from scopevit.export.description import describe
+from scopevit.export.exported import hash_files
 from scopevit.export.graphs import Graph
 from scopevit.export.network import Network, draw_examples, load_network, read_examples
 from scopevit.files import write_json
@@ -32,6 +32,7 @@ def export_checkpoint(
     half: bool = False,
     opset: int | None = None,
     config: str | Path | None = None,
+    data: str | None = None,
 ) -> Path:
     """Writes a checkpoint as a file of another runtime, and what is known of it beside it as JSON.
 
@@ -49,6 +50,8 @@ def export_checkpoint(
         half: Whether OpenVINO keeps the weights in half precision.
         opset: That of ONNX; by default 20, of detectors 17.
         config: A config file instead of the one in the checkpoint. It is Python code that runs.
+        data: A config file, or the name of one that comes along, whose test the checkpoint and the
+            file go through; the metrics are written beside the file.
 
     Returns:
         The file.
@@ -60,6 +63,9 @@ def export_checkpoint(
         raise InputError(f'--format is one of {", ".join(ENDINGS)}, not {format!r}')
     if half and format != 'openvino':
         raise InputError('--half is for --format openvino, which keeps weights so')
+    if data is not None and (backbone or format == 'pt2'):
+        kind = 'a backbone alone' if backbone else 'a pt2'
+        raise InputError(f'--data: {kind} has no metrics; leave it out')
     writers.need(*writers.NEEDED[format])
     path = Path(checkpoint).expanduser()
     target = Path(out) if out is not None else path.with_suffix(ENDINGS[format])
@@ -78,8 +84,12 @@ def export_checkpoint(
         checks = prove(graph, net, opened, examples, dynamic, backbone)
         about = describe(net, graph, path, part, dynamic, backbone, checks)
         about |= {'format': format, 'opset': opset if format != 'pt2' else None}
-        about['sha256'] = hashlib.sha256(part.read_bytes()).hexdigest()
+        about['sha256'] = hash_files(part)
         write_json(part.with_suffix('.json'), about)
+        if data is not None:
+            about['metrics'] = metrics.measure(data, path, part)
+            metrics.check(about['metrics'])
+            write_json(part.with_suffix('.json'), about)
         for ending in ('.bin', target.suffix, '.json'):
             if part.with_suffix(ending).is_file():
                 os.replace(part.with_suffix(ending), target.with_suffix(ending))

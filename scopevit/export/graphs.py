@@ -98,23 +98,36 @@ class ClassifierGraph(Graph):
 
 
 class SegmentorGraph(Graph):
-    """Gives `classes`, (N, H, W) uint8, of the size of the images."""
+    """Gives `classes`, (N, H, W) uint8, of the size of the images, and `logits`.
 
-    outputs = ('classes',)
+    Logits, (N, classes, h, w), are as the decode head has them, mostly a quarter as high and wide
+    as the images with their padding: who resizes them to the size of a photo gets the classes that
+    the library has there.
+    """
+
+    outputs = ('classes', 'logits')
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         x = self.images(images)
         # The size after padding: the libraries' own code takes the padding off the scores.
         meta = dict(img_shape=x.shape[-2:], ori_shape=x.shape[-2:])
-        scores = self.model.inference(x, [meta] * x.shape[0] if self.is_slide else [meta])
-        scores = scores[..., : images.shape[1], : images.shape[2]]  # (N, classes, H, W)
+        head = self.model.decode_head
+        if self.is_whole:
+            logits = head(self.model.extract_feat(x))
+            scores = head.predict_by_feat(logits, [meta])  # (N, classes, H, W)
+        else:
+            is_slide = self.model.test_cfg.get('mode') == 'slide'
+            scores = logits = self.model.inference(x, [meta] * x.shape[0] if is_slide else [meta])
+        scores = scores[..., : images.shape[1], : images.shape[2]]
         if scores.shape[1] > 1:
-            return (scores.argmax(dim=1).to(torch.uint8),)
-        return ((scores[:, 0].sigmoid() > self.model.decode_head.threshold).to(torch.uint8),)
+            return scores.argmax(dim=1).to(torch.uint8), logits
+        return (scores[:, 0].sigmoid() > head.threshold).to(torch.uint8), logits
 
     @property
-    def is_slide(self) -> bool:
-        return bool(self.model.test_cfg.get('mode') == 'slide')
+    def is_whole(self) -> bool:
+        """Whether the images go through one decode head at once, as most do."""
+        is_plain = type(self.model).__name__ == 'EncoderDecoder'
+        return is_plain and self.model.test_cfg.get('mode', 'whole') == 'whole'
 
 
 class BackboneGraph(Graph):

@@ -155,12 +155,21 @@ def load_network(
     if recipe.loading.to_float32:
         raise InputError(f'{recipe.source}: its pipeline gives no images of 8 bits (to_float32)')
     model: Any = network.build_network(recipe, content, checkpoint, 'cpu')
-    size = size or fixed_size(recipe.pipeline) or DEFAULT_SIZE
+    size = size or default_size(recipe)
     if min(size) < LEAST_SIDE:
         raise InputError(f'--shape: each side has at least {LEAST_SIDE} pixels, not {min(size)}')
     if recipe.library.task == 'pose' and size != fixed_size(recipe.pipeline):
         raise InputError('--shape: that of a pose network is the input_size of its codec')
     return Network(recipe, model, network.input_channels(model), size)
+
+
+def default_size(recipe: Recipe) -> tuple[int, int]:
+    """Returns the height and width of the images of an export: what the pipeline makes of photos.
+
+    A detector's is a square, which holds those that stand and those that lie.
+    """
+    size = fixed_size(recipe.pipeline) or DEFAULT_SIZE
+    return (max(size), max(size)) if recipe.library.task == 'detection' else size
 
 
 def read_examples(folder: str | Path | None, net: Network, count: int = 2) -> np.ndarray:

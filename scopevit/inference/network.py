@@ -13,13 +13,44 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
+from scopevit.checkpoint import is_exported
 from scopevit.engine.amp import in_half
-from scopevit.engine.checks.weights import check_model_weights
+from scopevit.engine.checks.weights import check_model_weights, read_weights
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import Library
 from scopevit.engine.model import load_weights
 from scopevit.errors import InputError
-from scopevit.inference.recipe import Recipe
+from scopevit.inference.recipe import Recipe, find_recipe
+
+
+def open_network(path: Path, config: str | Path | None, device: str | None) -> tuple[Recipe, Any]:
+    """Opens a checkpoint, or an exported file, to predict.
+
+    Args:
+        path: The file.
+        config: A config file instead of the one in it.
+        device: As `find_device` takes it; exported files run on the CPU.
+
+    Raises:
+        InputError: If it cannot be read, has no config, or the device is none for it.
+    """
+    if not is_exported(path):
+        content = read_weights(path)
+        recipe = find_recipe(content, path, config)
+        return recipe, build_network(recipe, content, path, find_device(device))
+    # Imported by those who have one alone: its runtimes are optional.
+    from scopevit.export.exported import ExportedModel, as_checkpoint
+
+    if device not in (None, 'cpu'):
+        raise InputError(f'{path}: exported files run on the CPU here, not on {device!r}')
+    model = ExportedModel(path)
+    return find_recipe(as_checkpoint(model.about, path), path, config), model.eval()
+
+
+def device_of(model: nn.Module) -> str:
+    """Returns the device of a model's parameters; an exported one has none and runs on the CPU."""
+    first = next(model.parameters(), None)
+    return 'cpu' if first is None else str(first.device)
 
 
 def build_network(recipe: Recipe, checkpoint: dict[str, Any], path: Path, device: str) -> nn.Module:
@@ -70,7 +101,12 @@ def find_device(device: str | None) -> str:
 
 
 def input_channels(model: nn.Module) -> int:
-    """Returns the channels of the images that a network takes, by its first convolution."""
+    """Returns the channels of the images that a network takes, by its first convolution.
+
+    An exported one says it.
+    """
+    if isinstance(getattr(model, 'channels', None), int):
+        return model.channels  # type: ignore[return-value]
     backbone: Any = getattr(model, 'backbone', model)
     convs = (module for module in backbone.modules() if isinstance(module, nn.Conv2d))
     first = next(convs, None)

@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from mmengine.registry import DefaultScope
 
-from scopevit.engine.checks.weights import read_weights
 from scopevit.engine.explain import input_errors
 from scopevit.errors import InputError
 from scopevit.inference import images, network, tiles
 from scopevit.inference.background import map_in_background
-from scopevit.inference.recipe import find_recipe
 from scopevit.inference.results import DetectionResult, Result, SegmentationResult
 from scopevit.inference.samples import Converter, read_labels
 from scopevit.inference.sources import Item, Source, open_sources
@@ -32,7 +30,8 @@ class Predictor:
     """Predicts by a checkpoint, through the test pipeline and network of its library.
 
     Args:
-        checkpoint: File of a training with mmengine, which has its config and classes in it.
+        checkpoint: File of a training with mmengine, which has its config and classes in it; or
+            an .onnx or .xml of `scopevit export`, with the .json beside it.
         device: 'cpu', 'cuda', 'cuda:1', ...; by default a GPU, where there is one.
         batch_size: Images, or boxes of them, that go through the network together; by default that
             of the config's test.
@@ -70,9 +69,9 @@ class Predictor:
         tile: int | None = None,
     ) -> None:
         path = Path(checkpoint).expanduser()
-        content = read_weights(checkpoint)
-        self._recipe = recipe = find_recipe(content, path, config)
-        self.device = network.find_device(device)
+        self._recipe, self.model = network.open_network(path, config, device)
+        recipe = self._recipe
+        self.device = network.device_of(self.model)
         self.task = recipe.library.task
         self.labels = read_labels(recipe.metainfo, str(path))
         self.batch_size = batch_size or recipe.batch_size
@@ -80,8 +79,6 @@ class Predictor:
             raise InputError(f'batch_size must be at least 1, not {batch_size}')
         self.tile = check_tile(tile, self.task)
         self._detector = self._find_detector(detector, min_score)
-        self.model: Any = network.build_network(recipe, content, path, self.device)
-        del content
         self._channels = network.input_channels(self.model)
         self._pipeline = network.build_pipeline(recipe)
         self._collate = network.collate(recipe.library)

@@ -1,0 +1,41 @@
+"""What a data set's metrics say of an export, beside what they say of its checkpoint."""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scopevit.engine import test
+from scopevit.errors import InputError
+from scopevit.hub import config_path
+
+# Of a metric in percent that of a point, of a fraction a tenth: an object or a pixel at a threshold
+# may fall to either side.
+LIMIT = 1e-3
+
+
+def measure(config: str, checkpoint: Path, exported: Path) -> dict[str, Any]:
+    """Tests a checkpoint and what was exported of it, and returns the metrics of both.
+
+    Args:
+        config: Config file with the data, or the name of one that comes along.
+        checkpoint: The checkpoint.
+        exported: The file, its description beside it.
+    """
+    found: dict[str, Any] = {'config': str(config)}
+    for name, path in (('checkpoint', checkpoint), ('file', exported)):
+        with tempfile.TemporaryDirectory() as work_dir:
+            found[name] = test(config_path(config), path, work_dir=work_dir)
+    return found
+
+
+def check(found: Mapping[str, Any]) -> None:
+    """Raises an InputError where the metrics of a checkpoint and its export differ."""
+    for name, value in found['checkpoint'].items():
+        other = found['file'].get(name, math.nan)
+        is_near = abs(value - other) <= LIMIT * max(1, abs(value))
+        if not (is_near or math.isnan(value)):  # that of a class that does not occur is
+            raise InputError(
+                f'--data: {name} of the checkpoint is {value:.4f}, and {other:.4f} of the file'
+            )
