@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--data', metavar='CONFIG', help='run the test of this config by both, for the metrics'
     )
     parser.add_argument('--half', action='store_true', help='OpenVINO: weights in half precision')
+    parser.add_argument(
+        '--int8', action='store_true', help='weights and activations in 8 bits, by --images'
+    )
     parser.add_argument('--opset', action=PositiveInt, metavar='N', help='of ONNX')
     parser.add_argument('--config', help='config file instead of the one in the checkpoint')
 
@@ -40,5 +43,6 @@ def run(args: argparse.Namespace) -> None:
         opset=args.opset,
         config=args.config,
         data=args.data,
+        int8=args.int8,
     )
     print(path)

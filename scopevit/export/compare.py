@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
+from torchvision.ops import box_iou
 
 LIMIT = 1e-4  # relative to the largest number
 LEAST_SHARE = 0.999  # of pixels with the same class
 LEAST_MATCHED = 0.98  # of objects: those at a threshold may fall to either side
+OVERLAP = 0.75  # of boxes that are taken for one object although their numbers differ
 NEAR = 0.5  # pixels between the sides of boxes that are taken for one
 
 Answers = Mapping[str, np.ndarray]
@@ -67,6 +70,21 @@ def match(expected: Answers, found: Answers) -> list[tuple[int, int]]:
             taken.add(j)
             pairs.append((i, j))
     return pairs
+
+
+def share_of_matched_scores(expected: Answers, found: Answers) -> float:
+    """Returns how much of all scores belongs to objects with a partner in the other answers.
+
+    Partners are of one class, and overlap by `OVERLAP` or more.
+    """
+    total = expected['scores'].sum() + found['scores'].sum()
+    if not total:
+        return 1.0
+    overlaps = box_iou(*(torch.from_numpy(one['boxes']) for one in (expected, found))).numpy()
+    overlaps = overlaps * (expected['labels'][:, None] == found['labels'])  # (N, M)
+    matched = expected['scores'][overlaps.max(1, initial=0) >= OVERLAP].sum()
+    matched += found['scores'][overlaps.max(0, initial=0) >= OVERLAP].sum()
+    return float(matched / total)
 
 
 def problem(deviations: Mapping[str, float]) -> str | None:

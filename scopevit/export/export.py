@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from scopevit.export import compare, metrics, runtimes, writers
 from scopevit.export.description import describe
 from scopevit.export.exported import hash_files
 from scopevit.export.graphs import Graph
-from scopevit.export.network import Network, draw_examples, load_network, read_examples
+from scopevit.export.network import (
+    Network,
+    draw_examples,
+    load_network,
+    pipeline_images,
+    read_examples,
+)
 from scopevit.files import write_json
 
 ENDINGS = {'onnx': '.onnx', 'openvino': '.xml', 'pt2': '.pt2'}
@@ -33,6 +40,7 @@ def export_checkpoint(
     opset: int | None = None,
     config: str | Path | None = None,
     data: str | None = None,
+    int8: bool = False,
 ) -> Path:
     """Writes a checkpoint as a file of another runtime, and what is known of it beside it as JSON.
 
@@ -52,6 +60,7 @@ def export_checkpoint(
         config: A config file instead of the one in the checkpoint. It is Python code that runs.
         data: A config file, or the name of one that comes along, whose test the checkpoint and the
             file go through; the metrics are written beside the file.
+        int8: Whether weights and activations have 8 bits, calibrated on `images`.
 
     Returns:
         The file.
@@ -59,13 +68,7 @@ def export_checkpoint(
     Raises:
         InputError: If something given is wrong, or predictions differ.
     """
-    if format not in ENDINGS:
-        raise InputError(f'--format is one of {", ".join(ENDINGS)}, not {format!r}')
-    if half and format != 'openvino':
-        raise InputError('--half is for --format openvino, which keeps weights so')
-    if data is not None and (backbone or format == 'pt2'):
-        kind = 'a backbone alone' if backbone else 'a pt2'
-        raise InputError(f'--data: {kind} has no metrics; leave it out')
+    check_format(format, half, int8, images, backbone, data)
     writers.need(*writers.NEEDED[format])
     path = Path(checkpoint).expanduser()
     target = Path(out) if out is not None else path.with_suffix(ENDINGS[format])
@@ -84,16 +87,56 @@ def export_checkpoint(
         checks = prove(graph, net, opened, examples, dynamic, backbone)
         about = describe(net, graph, path, part, dynamic, backbone, checks)
         about |= {'format': format, 'opset': opset if format != 'pt2' else None}
+        if int8:
+            about['int8'] = reduce_to_int8(net, graph, images, part)
         about['sha256'] = hash_files(part)
         write_json(part.with_suffix('.json'), about)
         if data is not None:
             about['metrics'] = metrics.measure(data, path, part)
-            metrics.check(about['metrics'])
+            metrics.check(about['metrics'], metrics.INT8_LIMIT if int8 else metrics.LIMIT)
             write_json(part.with_suffix('.json'), about)
         for ending in ('.bin', target.suffix, '.json'):
             if part.with_suffix(ending).is_file():
                 os.replace(part.with_suffix(ending), target.with_suffix(ending))
     return target
+
+
+def check_format(
+    format: str,
+    half: bool,
+    int8: bool,
+    images: str | Path | None,
+    backbone: bool,
+    data: str | None,
+) -> None:
+    """Raises an InputError for what a format cannot have, whatever the checkpoint."""
+    if format not in ENDINGS:
+        raise InputError(f'--format is one of {", ".join(ENDINGS)}, not {format!r}')
+    if half and format != 'openvino':
+        raise InputError('--half is for --format openvino, which keeps weights so')
+    if int8 and (half or format == 'pt2' or backbone):
+        other = '--half' if half else 'a backbone alone' if backbone else '--format pt2'
+        raise InputError(f'--int8 does not go with {other}')
+    if int8 and images is None:
+        raise InputError('--int8 is calibrated on images: name a folder of yours by --images')
+    if data is not None and (backbone or format == 'pt2'):
+        kind = 'a backbone alone' if backbone else 'a pt2'
+        raise InputError(f'--data: {kind} has no metrics; leave it out')
+
+
+def reduce_to_int8(
+    net: Network, graph: Graph, images: str | Path | None, part: Path
+) -> dict[str, Any]:
+    """Replaces a file by its 8-bit form; returns what was found."""
+    from scopevit.export import quantize  # which imports onnx
+
+    assert images is not None
+    found = list(islice(pipeline_images(images, net), quantize.IMAGES))
+    if len(found) < quantize.LEAST_IMAGES:
+        raise InputError(
+            f'--int8 takes at least {quantize.LEAST_IMAGES} images, and {images} has {len(found)}'
+        )
+    return quantize.write_int8(part, found, graph.outputs)
 
 
 def check_options(

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from scopevit.errors import InputError
+from scopevit.export.preprocessing import put_into_corner
 from scopevit.export.runtimes import Session, open_session
 from scopevit.inference.stored_config import parse_config
 
@@ -162,10 +163,7 @@ class ExportedModel(BaseModel):
                 f'test pipeline gives {image.shape[0]}x{image.shape[1]}: export with a --shape '
                 'that holds both'
             )
-        fill = np.array(self.about['settings']['mean']).round().astype(np.uint8)
-        padded: np.ndarray = np.full((height, width, image.shape[2]), fill, np.uint8)
-        padded[: image.shape[0], : image.shape[1]] = image
-        return padded
+        return put_into_corner(image, (height, width), self.about['settings']['mean'])
 
     def _add_classification(self, found: dict[str, np.ndarray], sample: Any, image: Any) -> Any:
         from mmpretrain.structures import DataSample

@@ -1,8 +1,9 @@
 """The graph of a checkpoint, and what its library itself predicts."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from scopevit.export.graphs import (
     SegmentorGraph,
     switch_to_deploy,
 )
-from scopevit.export.preprocessing import fixed_size
+from scopevit.export.preprocessing import fixed_size, put_into_corner
 from scopevit.inference import images, network
 from scopevit.inference.recipe import Recipe, find_recipe
 
@@ -180,21 +181,44 @@ def read_examples(folder: str | Path | None, net: Network, count: int = 2) -> np
     """
     if folder is None:
         return draw_examples(count, net.size, net.channels)
-    import cv2
-
-    from scopevit.inference.sources import open_sources
-
-    items = [item for source in open_sources(folder) for item in source.items(0)][:count]
-    found = []
-    for item in items * count:
-        if isinstance(item, InputError) or item.path is None:
-            continue
-        pixels = images.read_image(item.path, net.recipe.loading, net.channels)
-        pixels = cv2.resize(pixels, net.size[::-1], interpolation=cv2.INTER_LINEAR)
-        found.append(pixels[..., ::-1] if pixels.ndim == 3 else pixels[..., None])
+    found = list(islice(pipeline_images(folder, net), count))
     if not found:
         raise InputError(f'--images takes images, and {folder} has none')
-    return np.ascontiguousarray(np.stack(found[:count]))
+    return np.ascontiguousarray(np.stack((found * count)[:count]))
+
+
+def pipeline_images(folder: str | Path, net: Network) -> Iterator[np.ndarray]:
+    """Yields images of a folder as the test pipeline makes them, (H, W, C) of the export's size.
+
+    Damaged ones are left out.
+    """
+    from scopevit.inference.sources import open_sources
+
+    pipeline = network.build_pipeline(net.recipe)
+    for item in (item for source in open_sources(folder) for item in source.items(0)):
+        if isinstance(item, InputError) or item.path is None:
+            continue
+        try:
+            pixels = images.read_image(item.path, net.recipe.loading, net.channels)
+        except InputError:
+            continue
+        info = network.pipeline_infos(net.recipe, pixels, item.source)[0]
+        tensor = pipeline(info)['inputs']  # (C, H, W)
+        image = tensor.numpy().transpose(1, 2, 0)
+        yield of_size(image if net.is_rgb else image[..., ::-1], net)
+
+
+def of_size(image: np.ndarray, net: Network) -> np.ndarray:
+    """Returns an image of the size of an export: for a detector in the upper left corner."""
+    height, width = net.size
+    is_larger = image.shape[0] > height or image.shape[1] > width
+    if net.recipe.library.task == 'detection' and not is_larger:
+        mean = Images(net.model.data_preprocessor, net.is_rgb).mean.flatten().tolist()
+        return put_into_corner(image, net.size, mean)
+    import cv2
+
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(height, width, -1)
 
 
 def draw_examples(count: int, size: tuple[int, int], channels: int) -> np.ndarray:

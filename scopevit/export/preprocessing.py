@@ -1,6 +1,9 @@
 """What has to happen to an image before an exported file takes it, in plain terms."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from scopevit.engine.walk import type_name
 
@@ -55,6 +58,14 @@ def describe(step: dict[str, Any]) -> dict[str, Any] | None:
     if name.startswith(('Pack', 'Load')):
         return None
     return {'step': name} | {key: value for key, value in step.items() if key != 'type'}
+
+
+def put_into_corner(image: np.ndarray, size: tuple[int, int], fill: Sequence[float]) -> np.ndarray:
+    """Returns an image (height, width, C) with another, not larger, in its upper left corner."""
+    padded: np.ndarray = np.empty((*size, image.shape[2]), np.uint8)
+    padded[:] = np.round(fill).astype(np.uint8)
+    padded[: image.shape[0], : image.shape[1]] = image
+    return padded
 
 
 def fixed_size(pipeline: list[dict[str, Any]]) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.device import get_device
@@ -78,6 +79,38 @@ def build_pipeline(recipe: Recipe) -> Callable[[dict[str, Any]], dict[str, Any]]
     """
     with input_errors(recipe.source), DefaultScope.overwrite_default_scope(recipe.library.name):
         return Compose(recipe.pipeline)
+
+
+def pipeline_infos(
+    recipe: Recipe, pixels: np.ndarray, source: str, boxes: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """Returns what a pipeline takes of an image: of each of its boxes where the network takes some.
+
+    Args:
+        recipe: With the pipeline.
+        pixels: The image, (H, W, 3) BGR or (H, W).
+        source: Where it came from, for messages.
+        boxes: For top-down poses, (N, 5) with scores; None for the whole image.
+    """
+    loading = recipe.loading
+    if loading.is_rgb and pixels.ndim == 3:
+        pixels = pixels[..., ::-1]
+    if loading.to_float32:
+        pixels = pixels.astype(np.float32)
+    height, width = pixels.shape[:2]
+    common = dict(
+        img=pixels, img_shape=(height, width), ori_shape=(height, width), img_path=source,
+        img_id=0, sample_idx=0,
+    )  # fmt: skip
+    if recipe.library.task == 'pose':
+        common = dict(recipe.metainfo) | common
+    if not recipe.is_topdown:
+        return [common]
+    whole = np.array([[0, 0, width, height, 1]], np.float32)
+    return [
+        common | dict(bbox=box[None, :4], bbox_score=box[4:])
+        for box in (whole if boxes is None else boxes)
+    ]
 
 
 def collate(library: Library) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:

@@ -186,26 +186,7 @@ class Predictor:
 
     def _prepare(self, image: Waiting, boxes: np.ndarray | None) -> None:
         """Runs the pipeline of an image, for each of its boxes where there are any."""
-        pixels, loading = image.pixels, self._recipe.loading
-        if loading.is_rgb and pixels.ndim == 3:
-            pixels = pixels[..., ::-1]
-        if loading.to_float32:
-            pixels = pixels.astype(np.float32)
-        common = dict(
-            img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2],
-            img_path=image.item.source, img_id=0, sample_idx=0,
-        )  # fmt: skip
-        if not self._recipe.is_topdown:
-            infos = [common]
-        else:
-            height, width = pixels.shape[:2]
-            whole = np.array([[0, 0, width, height, 1]], np.float32)
-            infos = [
-                common | dict(bbox=box[None, :4], bbox_score=box[4:])
-                for box in (whole if boxes is None else boxes)
-            ]
-        if self.task == 'pose':
-            infos = [dict(self._recipe.metainfo) | info for info in infos]
+        infos = network.pipeline_infos(self._recipe, image.pixels, image.item.source, boxes)
         image.inputs = [self._pipeline(info) for info in infos]
         image.outputs = [None] * len(infos)
 

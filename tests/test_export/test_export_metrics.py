@@ -29,8 +29,8 @@ def test_both_go_through_the_test(
     [
         (0.5, 0.5009, True),
         (0.5, 0.4985, False),
-        (50.0, 50.04, True),  # percent
-        (50.0, 50.06, False),
+        (50.0, 50.09, True),  # percent
+        (50.0, 50.11, False),
         (NAN, NAN, True),
         (NAN, 0.5, True),
         (0.5, NAN, False),

@@ -1,0 +1,267 @@
+"""Eight bits for a network in ONNX: calibrated on images, what suffers from it left as it is."""
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from scopevit.errors import InputError, error_text
+from scopevit.export import compare
+from scopevit.export.runtimes import Session, open_onnx, open_openvino
+from scopevit.export.writers import write_openvino
+
+QUANTIZED = ('Conv', 'MatMul', 'Gemm')
+DEQUANTIZED = '_DequantizeLinear_Output'  # the end of ONNX Runtime's names of tensors
+PARTS = 8  # of the network, from its images to its answers, that are tried one by one
+IMAGES = 64  # to calibrate and measure with, at most
+LEAST_IMAGES = 8
+ROUNDS = 11  # of timing
+LIMIT = 0.01  # share of the answers that may become others
+
+
+def write_int8(part: Path, images: Sequence[np.ndarray], outputs: Sequence[str]) -> dict[str, Any]:
+    """Replaces a network by its 8-bit form, for the runtime of its file.
+
+    Args:
+        part: File of ONNX or OpenVINO, in a folder of its own with the network in float as ONNX.
+        images: (H, W, C) each.
+        outputs: Names of its outputs.
+
+    Returns:
+        What `quantize` found, and milliseconds of an image in float and in 8 bits.
+    """
+    opener = open_onnx if part.suffix == '.onnx' else open_openvino
+    path = part.with_suffix('.onnx')
+    float_path = Path(shutil.move(path, path.with_name('float.onnx')))
+    found = quantize(float_path, images, outputs, path, opener)
+    forms = {'float': float_path, '8 bits': path}
+    sessions = {name: opener(file, outputs) for name, file in forms.items()}
+    found['milliseconds'] = time_in_turn(sessions, images[0][None])
+    if part.suffix == '.xml':
+        write_openvino(path, False, part)
+    return found
+
+
+def time_in_turn(sessions: Mapping[str, Session], batch: np.ndarray) -> dict[str, float]:
+    """Returns the median milliseconds of some sessions, which take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in range(ROUNDS):
+        for name, session in sessions.items():
+            start = time.perf_counter()
+            session(batch)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: round(1000 * median(values), 3) for name, values in seconds.items()}
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """Makes 8-bit forms of a network.
+
+    Args:
+        original: The network in float.
+        full: The same with every layer in 8 bits.
+    """
+
+    original: onnx.ModelProto
+    full: onnx.ModelProto
+
+    def save(self, kept: set[str], path: Path) -> None:
+        """Writes the network with some layers, by name, in float."""
+        onnx.save(with_float(self.full, self.original, kept), path)
+
+
+def quantize(
+    float_path: Path,
+    images: Sequence[np.ndarray],
+    outputs: Sequence[str],
+    path: Path,
+    opener: Callable[[Path, Sequence[str]], Session] = open_onnx,
+) -> dict[str, Any]:
+    """Writes a network with 8-bit weights and activations.
+
+    Where too many answers change, parts of the network go back to float, those first that change
+    most of them on their own.
+
+    Args:
+        float_path: The network in float32, ONNX.
+        images: (H, W, C) each; every other one calibrates, the rest measure.
+        outputs: Names of its outputs.
+        path: ONNX file to write.
+        opener: Opens an ONNX file in the runtime that it is for.
+
+    Returns:
+        What was found: the share of answers that change, and which layers stay in float.
+
+    Raises:
+        InputError: If no part can be in 8 bits.
+    """
+    quantizer = make_quantizer(float_path, images[::2])
+    probes = images[1::2]
+    session = opener(float_path, outputs)
+    expected = [session(image[None]) for image in probes]
+
+    def share_of_changed(kept: set[str]) -> float:
+        quantizer.save(kept, path)
+        run = opener(path, outputs)
+        return float(np.mean([changed(e, run(i[None])) for e, i in zip(expected, probes)]))
+
+    parts = parts_of(quantizer.original)
+    layers = set().union(*parts)
+    kept: set[str] = set()
+    first = share = share_of_changed(kept)
+    if share > LIMIT:
+        alone = [share_of_changed(layers - part) for part in parts]
+        for i in np.argsort(alone)[::-1]:
+            kept |= parts[i]
+            share = share_of_changed(kept)
+            if share <= LIMIT:
+                break
+    if kept == layers:
+        raise InputError(
+            f'--int8: each part of the network changes over {LIMIT:.0%} of the answers'
+        )
+    return {
+        'images': len(images),
+        'share of changed answers, all layers in 8 bits': first,
+        'share of changed answers': share,
+        'layers in 8 bits': len(layers) - len(kept),
+        'layers in float': sorted(kept),
+    }
+
+
+class Reader(CalibrationDataReader):
+    """Gives images to a calibration, one at a time."""
+
+    def __init__(self, images: Sequence[np.ndarray]) -> None:
+        self.images: Iterator[np.ndarray] = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self.images, None)
+        return None if image is None else {'images': image[None]}
+
+
+def make_quantizer(path: Path, images: Sequence[np.ndarray]) -> Quantizer:
+    """Calibrates a network on images.
+
+    Raises:
+        InputError: If ONNX Runtime cannot do it.
+    """
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # that the network should be prepared, as it is
+    with tempfile.TemporaryDirectory() as folder:
+        plain, full = Path(folder, 'float.onnx'), Path(folder, 'int8.onnx')
+        try:
+            quant_pre_process(path, plain, skip_symbolic_shape=True)  # folds batch norms
+            original = onnx.load(plain)
+            for i, node in enumerate(original.graph.node):
+                node.name = f'{i}_{node.op_type}'
+            onnx.save(original, plain)
+            quantize_static(
+                plain, full, Reader(images), quant_format=QuantFormat.QDQ, per_channel=True,
+                weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
+                op_types_to_quantize=list(QUANTIZED),
+            )  # fmt: skip
+        except Exception as error:  # whatever stops it
+            raise InputError(f'--int8: ONNX Runtime cannot do it: {error_text(error)}') from error
+        finally:
+            logging.disable(level)
+        return Quantizer(original, onnx.load(full))
+
+
+def parts_of(model: onnx.ModelProto) -> list[set[str]]:
+    """Returns the names of the layers that become 8-bit, in parts, from the images on."""
+    names = [node.name for node in model.graph.node if node.op_type in QUANTIZED]
+    size = -(-len(names) // PARTS)
+    return [set(names[i : i + size]) for i in range(0, len(names), size)]
+
+
+def with_float(
+    quantized: onnx.ModelProto, original: onnx.ModelProto, names: set[str]
+) -> onnx.ModelProto:
+    """Returns a quantised network some of whose layers, by name, are as they were in float."""
+    model = onnx.ModelProto()
+    model.CopyFrom(quantized)
+    theirs = {node.name: node for node in original.graph.node if node.name in names}
+    restored = {name for node in theirs.values() for name in node.output}
+    before = {node.output[0]: node.input[0] for node in model.graph.node if node.input}
+    for node in model.graph.node:
+        if node.name in theirs:
+            node.input[:] = theirs[node.name].input
+        elif node.op_type not in ('QuantizeLinear', *QUANTIZED):
+            # What a layer in float gives goes through 8 bits for layers that take them alone.
+            for i, name in enumerate(node.input):
+                tensor = before.get(before.get(name, ''), '')
+                if name.endswith(DEQUANTIZED) and tensor in restored:
+                    node.input[i] = tensor
+    # A bias, kept in 32 bits, comes out of a node that has its name.
+    known = {one.name for one in model.graph.initializer} | set(before)
+    needed = {name for node in theirs.values() for name in node.input} - known
+    model.graph.initializer.extend(w for w in original.graph.initializer if w.name in needed)
+    return without_unused(model)
+
+
+def without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a network without the nodes and weights that no output depends on."""
+    outputs = {output.name for output in model.graph.output}
+    nodes = list(model.graph.node)
+    while True:
+        used = outputs | names_used(nodes)
+        kept = [node for node in nodes if used & set(node.output)]
+        if len(kept) == len(nodes):
+            break
+        nodes = kept
+    weights = {one.name: one for one in model.graph.initializer if one.name in used}
+    rest = onnx.ModelProto()
+    rest.CopyFrom(model)
+    rest.graph.ClearField('node')
+    rest.graph.node.extend(nodes)
+    rest.graph.ClearField('initializer')
+    rest.graph.initializer.extend(weights.values())
+    return rest
+
+
+def names_used(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """Returns the tensors that nodes, and those of graphs inside them, take."""
+    used: set[str] = set()
+    for node in nodes:
+        used |= set(node.input)
+        for attribute in node.attribute:
+            if attribute.HasField('g'):
+                used |= names_used(attribute.g.node)
+                used |= {output.name for output in attribute.g.output}
+    return used
+
+
+def changed(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
+    """Returns which share of the answers to an image is another.
+
+    Of a classification, how far the probabilities moved (total variation); of a segmentation, of
+    the pixels; of poses, of the keypoints, of those that moved by more than 2 % of the larger side;
+    of objects, of their scores, of those without a partner of their class that overlaps by three
+    quarters.
+    """
+    if 'probabilities' in expected:
+        difference = np.abs(expected['probabilities'] - found['probabilities'])
+        return float(difference.sum() / 2 / len(difference))
+    if 'classes' in expected:
+        return float((expected['classes'] != found['classes']).mean())
+    if 'keypoints' in expected:
+        span = np.ptp(expected['keypoints'], axis=(0, 1)).max()
+        moved = np.linalg.norm(expected['keypoints'] - found['keypoints'], axis=2)
+        return float((moved > 0.02 * max(span, 1)).mean())
+    return 1 - compare.share_of_matched_scores(expected, found)
