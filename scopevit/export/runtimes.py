@@ -76,7 +76,9 @@ def open_pt2(path: Path, outputs: Sequence[str]) -> Session:
     return run
 
 
-def graph_session(graph: torch.nn.Module, outputs: Sequence[str]) -> Session:
+def graph_session(
+    graph: Callable[[torch.Tensor], Sequence[torch.Tensor]], outputs: Sequence[str]
+) -> Session:
     """Returns what runs a graph itself."""
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,0 +1,196 @@
+"""Times networks in the runtimes that they are exported to, against PyTorch, in turn."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from scopevit.benchmark.backbone_table import Case, Measurement
+from scopevit.benchmark.machine import describe_machine
+from scopevit.benchmark.pages import log, machine_table, make_folder, page_with
+from scopevit.benchmark.predict_speed import write_checkpoint
+from scopevit.benchmark.timing import median_time, take_turns
+from scopevit.errors import InputError, error_text
+from scopevit.export import ENDINGS, export_checkpoint, runtimes, writers
+from scopevit.export.network import draw_examples, load_network
+from scopevit.files import write_json, write_text
+from scopevit.inference import Predictor
+from scopevit.inference.sources import open_sources
+from scopevit.report import markdown_table, number, spread
+
+FORMATS = {'ONNX Runtime': 'onnx', 'OpenVINO': 'openvino'}
+INT8 = ', 8 bits'
+FORMS = ('eager', 'compiled', *FORMATS, *(f'{name}{INT8}' for name in FORMATS))
+# Images of the backbone's cases: how many, height and width.
+SIZES = ((1, 256, 256), (8, 256, 256), (1, 512, 512), (1, 1024, 1024))
+CLASSIFIER = 'scopevit-tiny_8xb128_in1k'
+CALIBRATED_ON = 4  # drawn images; of random weights, 8 bits are about time alone
+IMAGES = 16  # of a checkpoint's folder
+ROUNDS = 5
+BEGIN, END = '<!-- exports measured -->', '<!-- end of exports -->'
+
+Make = Callable[[], Callable[[], object]]  # prepares a form, and returns what runs it
+
+
+def run_export_speed(
+    checkpoints: Sequence[str], images: Sequence[str], out: str, page: str | None
+) -> str:
+    """Measures checkpoints end to end and ScopeViT-tiny; writes, and returns, the tables.
+
+    Args:
+        checkpoints: Files of trainings.
+        images: For each, a folder of images to predict, and to calibrate 8 bits on.
+        out: Folder for `report.md`, `report.json` and the exported files, which are kept.
+        page: Markdown file whose tables to replace as well.
+
+    Raises:
+        InputError: If something given is wrong, before anything is measured.
+    """
+    if len(checkpoints) != len(images):
+        raise InputError(
+            f'--images: a folder for each checkpoint, {len(checkpoints)}, not {len(images)}'
+        )
+    writers.need('onnxruntime', 'openvino')
+    if page is not None:
+        page_with(page, BEGIN, END, '')
+    folder = make_folder(out)
+    pairs = zip(checkpoints, images, strict=True)
+    cases = [measure_checkpoint(Path(a), b, folder) for a, b in pairs]
+    cases += [measure_network(*size) for size in SIZES]
+    machine = describe_machine('cpu')
+    report = make_report(cases, machine)
+    write_text(folder / 'report.md', report)
+    described = [{'case': c.name, **{m.form: m.failed or m.seconds for m in c.measurements}}
+                 for c in cases]  # fmt: skip
+    write_json(folder / 'report.json', {'machine': machine, 'cases': described})
+    if page is not None:
+        write_text(Path(page), page_with(page, BEGIN, END, report))
+    return report
+
+
+def measure(name: str, shape: tuple[int, ...], forms: dict[str, Make]) -> Case:
+    """Times forms in turn; what does not run is kept with the reason."""
+    case = Case(name, [Measurement(name, form, shape, 0) for form in forms])
+
+    def turns(measurement: Measurement, make: Make) -> Iterator[None]:
+        log(f'preparing {name}, {measurement.form}')
+        run = make()
+        run()
+        while True:
+            yield
+            measurement.seconds.append(median_time(run) / shape[0])
+
+    def failed(index: int, error: Exception) -> None:
+        case.measurements[index].seconds.clear()
+        case.measurements[index].failed = error_text(error)
+
+    candidates = [turns(m, make) for m, make in zip(case.measurements, forms.values())]
+    take_turns(name, candidates, failed, rounds=ROUNDS)
+    return case
+
+
+def measure_checkpoint(checkpoint: Path, images: str, folder: Path) -> Case:
+    """Times a checkpoint end to end: from images in memory to results."""
+    items = [item for source in open_sources(images) for item in source.items(0)]
+    paths = [item.path for item in items if not isinstance(item, InputError) and item.path]
+    pixels = [cv2.imread(str(path)) for path in paths[:IMAGES]]
+    if not pixels or pixels[0] is None:
+        raise InputError(f'--images takes images, and {images} has none')
+
+    def predict(predictor: Predictor) -> None:
+        for _ in predictor.stream(list(pixels)):
+            pass
+
+    def make(path: Callable[[], Path], **options: Any) -> Callable[[], object]:
+        return partial(predict, Predictor(path(), 'cpu', **options))
+
+    forms: dict[str, Make] = {
+        'eager': lambda: make(lambda: checkpoint),
+        'compiled': lambda: make(lambda: checkpoint, compile=True),
+    }
+    for int8 in (False, True):
+        for name, format in FORMATS.items():
+            export = partial(export_once, checkpoint, format, images, int8, folder)
+            forms[f'{name}{INT8 * int8}'] = partial(make, export)
+    shape = (len(pixels), *pixels[0].shape)
+    return measure(checkpoint.parent.name or checkpoint.stem, shape, forms)
+
+
+def export_once(checkpoint: Path, format: str, images: str, int8: bool, folder: Path) -> Path:
+    """Exports a checkpoint, unless that is done already; returns the file."""
+    stem = f'{checkpoint.parent.name}_{checkpoint.stem}{"_int8" * int8}'
+    path = folder / f'{stem}{ENDINGS[format]}'
+    if not path.is_file() or path.stat().st_mtime < checkpoint.stat().st_mtime:
+        export_checkpoint(checkpoint, format, path, images=images, int8=int8)
+    return path
+
+
+def measure_network(batch_size: int, height: int, width: int) -> Case:
+    """Times ScopeViT-tiny's classifier with random weights on images that are there."""
+    from scopevit.export import quantize  # which imports onnx
+
+    shape = (batch_size, height, width, 3)
+    batch = draw_examples(max(batch_size, 2), (height, width), 3)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        net = load_network(write_checkpoint(CLASSIFIER, folder), None, (height, width))
+        graph, path = net.graph(), folder / 'float.onnx'
+        program = writers.trace(graph, torch.from_numpy(batch), dynamic=False)
+        writers.write_onnx(program, graph.outputs, writers.OPSET, path)
+        small = folder / 'int8.onnx'
+        photos = list(draw_examples(CALIBRATED_ON, (height, width), 3))
+        quantize.make_quantizer(path, photos).save(set(), small)
+
+        def call(session: runtimes.Session) -> Callable[[], object]:
+            return partial(session, batch[:batch_size])
+
+        def compiled() -> Callable[[], object]:
+            module = torch.compile(graph, dynamic=False)
+            run = call(runtimes.graph_session(module, graph.outputs))
+            with torch._inductor.config.patch(freezing=True):  # as in backbone_speed.py
+                run()
+            return run
+
+        openers = {'ONNX Runtime': runtimes.open_onnx, 'OpenVINO': runtimes.open_openvino}
+        forms: dict[str, Make] = {
+            'eager': lambda: partial(net.predict, batch[:batch_size]),
+            'compiled': compiled,
+        }
+        for end, file in (('', path), (INT8, small)):
+            for runtime, opener in openers.items():
+                forms[f'{runtime}{end}'] = partial(
+                    lambda opener, file: call(opener(file, graph.outputs)), opener, file
+                )
+        return measure(f'ScopeViT-tiny, {height}×{width}, batch {batch_size}', shape, forms)
+
+
+def make_report(cases: Sequence[Case], machine: dict[str, str]) -> str:
+    """Returns the tables of cases and machine."""
+    columns = ['case', *(f'{form} (ms)' for form in FORMS)]
+    times, ratios = [], []
+    for case in cases:
+        known = {m.form: m for m in case.measured}
+        eager = known.get('eager')
+        times.append(
+            [case.name, *(number(1e3 * known[f].median) if f in known else '' for f in FORMS)]
+        )
+        others = islice(FORMS, 1, None)
+        ratios.append(
+            [case.name, *(spread(known[f].speedup(eager)) if f in known and eager else ''
+                          for f in others)]
+        )  # fmt: skip
+    failed = [f'- {case.name}, {m.form}: {m.failed}\n' for case in cases for m in case.failed]
+    parts = [
+        'Milliseconds an image:\n',
+        markdown_table(columns, times, 'l' + 'r' * len(FORMS)),
+        'Times as fast as eager:\n',
+        markdown_table(['case', *FORMS[1:]], ratios, 'l' + 'r' * (len(FORMS) - 1)),
+    ]
+    if failed:
+        parts += ['Not measured:\n', ''.join(failed)]
+    return '\n'.join([*parts, machine_table(machine)])

@@ -1,0 +1,71 @@
+"""The table of exported networks: what is timed, and how it is told."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trained import Trained
+
+from scopevit.benchmark import export_speed
+from scopevit.benchmark.export_speed import FORMS, make_report, measure
+from scopevit.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_speed, 'ROUNDS', 2)
+    monkeypatch.setattr('scopevit.benchmark.timing.VISIT_SECONDS', 0.01)
+
+
+def fail() -> Any:
+    raise RuntimeError('no such operator')
+
+
+def test_forms_take_turns_and_failures_are_told() -> None:
+    forms = {name: (lambda: lambda: time.sleep(0.004)) for name in FORMS}
+    forms['eager'] = lambda: lambda: time.sleep(0.012)
+    forms['OpenVINO'] = fail
+    case = measure('a network', (2, 8, 8, 3), forms)
+    assert [m.form for m in case.measured] == [name for name in FORMS if name != 'OpenVINO']
+    eager = next(m for m in case.measured if m.form == 'eager')
+    assert len(eager.seconds) == 2
+    assert eager.median >= 0.006  # an image, of two
+
+    lines = make_report([case], {'processor': 'a fast one'}).splitlines()
+    times = next(line for line in lines if line.startswith('| a network'))
+    assert [bool(cell.strip()) for cell in times.strip('|').split('|')[1:]] == [
+        name != 'OpenVINO' for name in FORMS
+    ]
+    assert any(line.startswith('- a network, OpenVINO: ') for line in lines)
+    assert '| processor | a fast one |' in lines
+
+
+@pytest.mark.slow
+def test_a_checkpoint_end_to_end(trained: Callable[[str], Trained], tmp_path: Path) -> None:
+    pytest.importorskip('openvino')
+    made = trained('pose')
+    case = export_speed.measure_checkpoint(made.checkpoint, str(made.images), tmp_path)
+    told = {m.form: m.failed for m in case.measurements if m.failed}
+    # Too few images for 8 bits.
+    assert set(told) <= {'compiled', 'ONNX Runtime, 8 bits', 'OpenVINO, 8 bits'}
+    assert '--int8 takes at least 8 images' in told['OpenVINO, 8 bits']
+    ending = made.checkpoint.stem
+    files = {path.name for path in tmp_path.iterdir() if path.suffix in ('.onnx', '.xml')}
+    assert {name.endswith((f'{ending}.onnx', f'{ending}.xml')) for name in files} == {True}
+    assert len(files) == 2
+
+
+@pytest.mark.parametrize(
+    ('checkpoints', 'page', 'message'),
+    [
+        (['a.pth'], None, '--images: a folder for each checkpoint, 1, not 0'),
+        ([], 'README.md', '--page: README.md'),
+    ],
+)
+def test_bad_input(checkpoints: list[str], page: str | None, message: str, tmp_path: Path) -> None:
+    pytest.importorskip('openvino')
+    with pytest.raises(InputError, match=message):
+        export_speed.run_export_speed(checkpoints, [], str(tmp_path / 'out'), page)
+    assert not (tmp_path / 'out').exists()
