@@ -121,6 +121,11 @@ class Converter:
     def _mmpose(self, samples: list[BaseDataElement], **image: Any) -> Result:
         found = [sample.pred_instances for sample in samples]
         count = len(self.labels.keypoints)
+        if found and found[0].keypoints.shape[1] != count:
+            raise InputError(
+                f'the model predicts {found[0].keypoints.shape[1]} keypoints, and keypoint_id2name '
+                f'of its data set has {count}'
+            )
         shapes = {
             'keypoints': (-1, count, 2),
             'keypoint_scores': (-1, count),

@@ -362,6 +362,20 @@ def test_a_spoilt_description_of_the_data(description, message, trained, tmp_pat
         scopevit.Predictor(tmp_path / 'a.pth')
 
 
+def test_names_of_fewer_keypoints(trained, tmp_path):
+    made = trained('pose')
+    content = read_checkpoint(made.checkpoint)
+    known = content['meta']['dataset_meta']
+    first = {0: known['keypoint_id2name'][0]}
+    meta = content['meta'] | {'dataset_meta': known | {'keypoint_id2name': first}}
+    torch.save(content | {'meta': meta}, tmp_path / 'a.pth')
+    count = len(known['keypoint_id2name'])
+    with pytest.raises(
+        InputError, match=f'predicts {count} keypoints, and .* of its data set has 1'
+    ):
+        scopevit.Predictor(tmp_path / 'a.pth', 'cpu')(str(made.images))
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
