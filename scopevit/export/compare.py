@@ -1,17 +1,33 @@
 """How far the answers of two runtimes are apart."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torchvision.ops import box_iou
 
-LIMIT = 1e-4  # relative to the largest number
-LEAST_SHARE = 0.999  # of pixels with the same class
-LEAST_MATCHED = 0.98  # of objects: those at a threshold may fall to either side
 OVERLAP = 0.75  # of boxes that are taken for one object although their numbers differ
 NEAR = 0.5  # pixels between the sides of boxes that are taken for one
 
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far answers may be apart.
+
+    Attributes:
+        deviation: Of numbers, relative to the largest.
+        least_same: Share of pixels with the same class.
+        least_matched: Share of objects with a partner; those at a threshold fall to either side.
+    """
+
+    deviation: float = 1e-4
+    least_same: float = 0.999
+    least_matched: float = 0.98
+
+
+EXACT = Tolerance()
+HALF = Tolerance(deviation=1e-2, least_same=0.99, least_matched=0.9)  # weights of 11 bits
 Answers = Mapping[str, np.ndarray]
 
 
@@ -87,12 +103,12 @@ def share_of_matched_scores(expected: Answers, found: Answers) -> float:
     return float(matched / total)
 
 
-def problem(deviations: Mapping[str, float]) -> str | None:
+def problem(deviations: Mapping[str, float], allowed: Tolerance = EXACT) -> str | None:
     """Returns what of deviations is too much; None where nothing is."""
     for name, value in deviations.items():
-        least = LEAST_MATCHED if 'matched' in name else LEAST_SHARE
-        is_good = value >= least if 'share' in name else value <= LIMIT
+        least = allowed.least_matched if 'matched' in name else allowed.least_same
+        is_good = value >= least if 'share' in name else value <= allowed.deviation
         if not is_good:  # NaN is not, either
-            limit = f'at least {least}' if 'share' in name else f'at most {LIMIT}'
+            limit = f'at least {least}' if 'share' in name else f'at most {allowed.deviation}'
             return f'{name} {value:.3g}, {limit} is asked for'
     return None

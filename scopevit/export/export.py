@@ -84,7 +84,7 @@ def export_checkpoint(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix='.export_') as folder:
         part = Path(folder) / target.name
         opened = write(graph, net, format, examples, dynamic, opset, half, part)
-        checks = prove(graph, net, opened, examples, dynamic, backbone)
+        checks = prove(graph, net, opened, examples, dynamic, backbone, half)
         about = describe(net, graph, path, part, dynamic, backbone, checks)
         about |= {'format': format, 'opset': opset if format != 'pt2' else None}
         if int8:
@@ -211,6 +211,7 @@ def prove(
     examples: np.ndarray,
     dynamic: bool,
     backbone: bool,
+    half: bool = False,
 ) -> list[dict[str, Any]]:
     """Compares what runtimes and library predict; returns the deviations.
 
@@ -230,7 +231,8 @@ def prove(
         shape = list(batch.shape)
         for name, session in sessions.items():
             deviations = compare.compare(expected, session(batch))
-            problem = compare.problem(deviations)
+            is_half = half and name == 'OpenVINO'
+            problem = compare.problem(deviations, compare.HALF if is_half else compare.EXACT)
             if problem is not None:
                 raise InputError(f'{name} predicts something else of images {shape}: {problem}')
             checks.append({'runtime': name, 'images': shape, 'deviations': deviations})

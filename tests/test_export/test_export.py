@@ -75,6 +75,18 @@ def test_one_stage_detector(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('task', ['classification', 'detection', 'segmentation', 'pose'])
+def test_weights_in_half_precision(task: str, trained: Make, tmp_path: Path) -> None:
+    pytest.importorskip('openvino')
+    made = trained(task)
+    out = tmp_path / 'mine.xml'
+    export_checkpoint(made.checkpoint, 'openvino', out, half=True, images=made.images)
+    assert left(tmp_path) == ['mine.bin', 'mine.json', 'mine.xml']
+    weights = sum(x.nbytes for x in torch.load(made.checkpoint)['state_dict'].values())
+    assert out.with_suffix('.bin').stat().st_size < 0.7 * weights
+
+
+@pytest.mark.slow
 def test_one_file_for_any_size(trained: Make, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip('onnxruntime')
     made = trained('segmentation')
