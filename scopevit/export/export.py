@@ -230,13 +230,22 @@ def prove(
         expected = maps_of(net, batch, graph) if backbone else net.predict(batch)
         shape = list(batch.shape)
         for name, session in sessions.items():
-            deviations = compare.compare(expected, session(batch))
+            deviations = compare.compare(expected, run(name, session, batch))
             is_half = half and name == 'OpenVINO'
             problem = compare.problem(deviations, compare.HALF if is_half else compare.EXACT)
             if problem is not None:
                 raise InputError(f'{name} predicts something else of images {shape}: {problem}')
             checks.append({'runtime': name, 'images': shape, 'deviations': deviations})
     return checks
+
+
+def run(name: str, session: runtimes.Session, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """Runs images through a runtime, whose failures become one line."""
+    try:
+        return session(batch)
+    except Exception as error:  # each runtime has errors of its own
+        shape = list(batch.shape)
+        raise InputError(f'{name} cannot run images {shape}: {error_text(error)}') from error
 
 
 def maps_of(net: Network, batch: np.ndarray, graph: Graph) -> dict[str, np.ndarray]:

@@ -115,19 +115,49 @@ class SegmentorGraph(Graph):
         if self.is_whole:
             logits = head(self.model.extract_feat(x))
             scores = head.predict_by_feat(logits, [meta])  # (N, classes, H, W)
+        elif self.model.test_cfg.get('mode') == 'slide':
+            scores = logits = self.slide(x)
         else:
-            is_slide = self.model.test_cfg.get('mode') == 'slide'
-            scores = logits = self.model.inference(x, [meta] * x.shape[0] if is_slide else [meta])
+            scores = logits = self.model.inference(x, [meta])
         scores = scores[..., : images.shape[1], : images.shape[2]]
         if scores.shape[1] > 1:
             return scores.argmax(dim=1).to(torch.uint8), logits
         return (scores[:, 0].sigmoid() > head.threshold).to(torch.uint8), logits
+
+    def slide(self, x: Tensor) -> Tensor:
+        """Returns the mean of the scores of windows, (N, classes, H, W).
+
+        mmseg's own asks of its numbers whether all pixels were in a window, which nothing traces.
+        """
+        height, width = x.shape[-2:]
+        sides, steps = self.model.test_cfg.crop_size, self.model.test_cfg.stride
+        tops, lefts = (
+            window_starts(*each) for each in zip((height, width), sides, steps, strict=True)
+        )
+        places = [(top, left) for top in tops for left in lefts]
+        parts = torch.stack([x[..., y : y + sides[0], z : z + sides[1]] for y, z in places])
+        side, span = parts.shape[-2:]  # less than asked for, where the image is smaller
+        # All windows as one batch: (windows, N, C, h, w) -> (windows * N, C, h, w)
+        scores = self.model.encode_decode(parts.flatten(0, 1), [dict(img_shape=(side, span))])
+        scores = scores.unflatten(0, (len(places), -1))
+        total, count = x.new_zeros(1), x.new_zeros(1)
+        for part, (top, left) in zip(scores, places):
+            around = (left, width - left - span, top, height - top - side)
+            total = total + F.pad(part, around)
+            count = count + F.pad(torch.ones_like(part[:1, :1]), around)
+        return total / count
 
     @property
     def is_whole(self) -> bool:
         """Whether the images go through one decode head at once, as most do."""
         is_plain = type(self.model).__name__ == 'EncoderDecoder'
         return is_plain and self.model.test_cfg.get('mode', 'whole') == 'whole'
+
+
+def window_starts(size: int, side: int, step: int) -> list[int]:
+    """Returns where windows of a side begin, the last of which ends with the image."""
+    count = -(-max(size - side, 0) // step) + 1
+    return [max(min(i * step, size - side), 0) for i in range(count)]
 
 
 class BackboneGraph(Graph):

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from own_images import SMALL_HEADS
 from trained import Trained
 
@@ -16,6 +17,7 @@ from scopevit.engine.libraries import find_library
 from scopevit.engine.model import build_model
 from scopevit.errors import InputError
 from scopevit.export import compare, export, export_checkpoint
+from scopevit.export.graphs import window_starts
 from scopevit.hub import get_config
 
 Make = Callable[[str], Trained]
@@ -72,6 +74,44 @@ def test_one_stage_detector(tmp_path: Path) -> None:
     checks = json.loads(out.with_suffix('.json').read_text())['checks']
     assert [check['runtime'] for check in checks[-3:]] == ['PyTorch', 'ONNX Runtime', 'OpenVINO']
     assert all(one['deviations']['objects: share of matched ones'] == 1 for one in checks)
+
+
+@pytest.mark.slow
+def test_segmentation_in_windows(trained: Make, tmp_path: Path) -> None:
+    pytest.importorskip('onnxruntime')
+    content = torch.load(trained('segmentation').checkpoint, weights_only=False)
+    windows = "\nmodel['test_cfg'] = dict(mode='slide', crop_size=(48, 40), stride=(32, 30))\n"
+    cfg = Config.fromstring(content['meta']['cfg'] + windows, '.py')
+    content['meta']['cfg'] = cfg.pretty_text
+    torch.save(content, tmp_path / 'a.pth')
+    out = export_checkpoint(tmp_path / 'a.pth', out=tmp_path / 'a.onnx', size=(96, 72))
+    checks = json.loads(out.with_suffix('.json').read_text())['checks']
+    assert {check['runtime'] for check in checks} == {'PyTorch', 'ONNX Runtime', 'OpenVINO'}
+
+
+@pytest.mark.parametrize(
+    ('size', 'side', 'step', 'starts'),
+    [
+        (10, 4, 3, [0, 3, 6]),
+        (11, 4, 3, [0, 3, 6, 7]),  # the last one moves back into the image
+        (4, 4, 3, [0]),
+        (3, 4, 3, [0]),  # one window, as large as the image
+        (512, 512, 341, [0]),
+        (683, 512, 341, [0, 171]),
+    ],
+)
+def test_where_windows_begin(size: int, side: int, step: int, starts: list[int]) -> None:
+    assert window_starts(size, side, step) == starts
+
+
+def test_a_runtime_that_cannot_run_it() -> None:
+    def session(batch: np.ndarray) -> dict[str, np.ndarray]:
+        raise RuntimeError('invalid index\nin line 3')
+
+    with pytest.raises(InputError) as raised:
+        export.run('ONNX Runtime', session, np.zeros((1, 8, 9, 3), np.uint8))
+    message = 'ONNX Runtime cannot run images [1, 8, 9, 3]: RuntimeError: invalid index'
+    assert str(raised.value) == message
 
 
 @pytest.mark.slow
