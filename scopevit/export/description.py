@@ -32,7 +32,7 @@ def describe(
     labels = read_labels(net.recipe.metainfo, net.recipe.source)
     height, width = net.size
     sides: list[Any] = ['height', 'width'] if dynamic else [height, width]
-    batch = 1 if 'boxes' in graph.outputs else 'batch'
+    batch = 'batch' if graph.takes_many else 1
     return {
         'file': path.name,
         'task': 'backbone' if backbone else net.recipe.library.task,

@@ -32,6 +32,8 @@ class DetectorGraph(Graph):
         InputError: If its masks are made in another way than those of Mask R-CNN.
     """
 
+    takes_many = False
+
     def __init__(self, model: Any, images: Images, size: tuple[int, int]) -> None:
         super().__init__(model, images)
         self.size = size

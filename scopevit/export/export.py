@@ -181,7 +181,7 @@ def write(
         writers.write_traced_onnx(graph, torch.from_numpy(examples[:1]), opset, onnx_path)
     else:
         traced = draw_examples(2, writers.DYNAMIC_SIZE, net.channels) if dynamic else examples
-        program = writers.trace(graph, torch.from_numpy(traced), dynamic)
+        program = trace(graph, torch.from_numpy(traced), dynamic)
         if format == 'pt2':
             torch.export.save(program, path)
             sessions['torch.export'] = runtimes.open_session(path, graph.outputs)
@@ -200,8 +200,22 @@ def write(
 
 
 def is_traced(graph: Graph) -> bool:
-    """Whether a graph takes one image and goes through the older exporter."""
+    """Whether a graph goes through the older exporter."""
     return 'boxes' in graph.outputs
+
+
+def trace(graph: Graph, images: torch.Tensor, dynamic: bool) -> Any:
+    """Returns what `torch.export` makes of a graph: for any number of images, or else for one.
+
+    Some code takes the number for a constant, as that of mmpretrain's Swin.
+    """
+    try:
+        return writers.trace(graph, images, dynamic)
+    except InputError:
+        if dynamic:
+            raise
+        graph.takes_many = False
+        return writers.trace(graph, images[:1], False, one=True)
 
 
 def prove(
@@ -218,9 +232,9 @@ def prove(
     Raises:
         InputError: If they are too large.
     """
-    batches = [examples[:1]] if is_traced(graph) else [examples[:1], examples]
-    if is_traced(graph):
-        batches += [examples[i : i + 1] for i in range(1, len(examples))]
+    batches = [examples[i : i + 1] for i in range(len(examples))]
+    if graph.takes_many:
+        batches = [examples[:1], examples]
     if dynamic:
         height, width = net.size
         for size in ((height + 32, width + 64), (height // 2 + 17, width + 7)):

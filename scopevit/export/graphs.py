@@ -74,9 +74,14 @@ class Graph(nn.Module):
     Args:
         model: Of a library.
         images: What makes its inputs.
+
+    Attributes:
+        outputs: Names of what it gives.
+        takes_many: Whether its file takes any number of images; otherwise it takes one.
     """
 
     outputs: tuple[str, ...] = ()
+    takes_many = True
 
     def __init__(self, model: Any, images: Images) -> None:
         super().__init__()

@@ -40,15 +40,16 @@ def need(*modules: str) -> None:
             ) from error
 
 
-def trace(graph: Graph, images: torch.Tensor, dynamic: bool) -> Any:
-    """Returns what `torch.export` makes of a graph, of any number of images.
+def trace(graph: Graph, images: torch.Tensor, dynamic: bool, one: bool = False) -> Any:
+    """Returns what `torch.export` makes of a graph.
 
     Args:
         graph: The network.
-        images: Two images or more: of one, it would take the number for a constant.
+        images: For any number, two or more: of one, it would take the number for a constant.
         dynamic: Whether height and width may be others, too; images are then of `DYNAMIC_SIZE`.
+        one: Whether it is for one image at a time.
     """
-    axes = (0, 1, 2) if dynamic else (0,)
+    axes = (0, 1, 2) if dynamic else () if one else (0,)
     dims = {axis: torch.export.Dim.DYNAMIC for axis in axes}
     with exporting(), torch.no_grad():
         return torch.export.export(graph, (images,), dynamic_shapes=(dims,), strict=False)

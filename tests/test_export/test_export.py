@@ -17,7 +17,7 @@ from scopevit.engine.libraries import find_library
 from scopevit.engine.model import build_model
 from scopevit.errors import InputError
 from scopevit.export import compare, export, export_checkpoint
-from scopevit.export.graphs import window_starts
+from scopevit.export.graphs import Graph, window_starts
 from scopevit.hub import get_config
 
 Make = Callable[[str], Trained]
@@ -102,6 +102,26 @@ def test_segmentation_in_windows(trained: Make, tmp_path: Path) -> None:
 )
 def test_where_windows_begin(size: int, side: int, step: int, starts: list[int]) -> None:
     assert window_starts(size, side, step) == starts
+
+
+class Counting(Graph):
+    """Takes the number of images for a constant."""
+
+    outputs = ('numbers',)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (images.float() + int(images.shape[0]),)
+
+
+def test_a_number_of_images_that_is_constant() -> None:
+    images = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
+    graph = Counting(None, None)  # type: ignore[arg-type]
+    program = export.trace(graph, images, dynamic=False)
+    assert not graph.takes_many
+    (numbers,) = program.module()(images[:1])
+    assert torch.equal(numbers, torch.ones(1, 4, 5, 3))
+    with pytest.raises(InputError, match='this network cannot be exported'):
+        export.trace(Counting(None, None), images, dynamic=True)  # type: ignore[arg-type]
 
 
 def test_a_runtime_that_cannot_run_it() -> None:
