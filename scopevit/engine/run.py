@@ -137,15 +137,11 @@ def test(
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     set_loader_defaults(cfg, library)
-    exported = is_exported(checkpoint)
-    if exported:
-        use_exported(cfg, checkpoint, tta)
+    loaded = read_tested(cfg, checkpoint, tta)
     if tta:
         enable_tta(cfg, library)
     if show or show_dir:
         enable_drawing(cfg, library, show, show_dir)
-    cfg.load_from, cfg.resume = None if exported else str(checkpoint), False
-    loaded = None if exported else read_weights(checkpoint)
     announce('checking the files of the data', launcher)
     check_files(cfg, 'test')
     if out:
@@ -165,12 +161,19 @@ def test(
     return metrics
 
 
-def use_exported(cfg: Config, path: str | Path, tta: bool) -> None:
-    """Puts an exported file into a config in the place of its model.
+def read_tested(cfg: Config, path: str | Path, tta: bool) -> dict[str, Any] | None:
+    """Reads the checkpoint to test, and puts into the config which it is.
+
+    An exported file takes the place of the model there; then this returns None.
 
     Raises:
-        InputError: If it is damaged, of another task, or to predict with augmentations.
+        InputError: If it cannot be read, or is an export of another task or to predict with
+            augmentations.
     """
+    cfg.load_from, cfg.resume = None, False
+    if not is_exported(path):
+        cfg.load_from = str(path)
+        return read_weights(path)
     # Imported by those who have one alone: its runtimes are optional.
     from scopevit.export.exported import ExportedModel, read_description
 
@@ -181,6 +184,7 @@ def use_exported(cfg: Config, path: str | Path, tta: bool) -> None:
         raise InputError(f'{path} is for {task}, and {cfg.filename} for {wanted}')
     cfg.model = dict(type=f'mmengine.{ExportedModel.__name__}', path=str(path))
     cfg.pop('data_preprocessor', None)  # it is in the file
+    return None
 
 
 def set_training_options(cfg: Config, amp: bool, auto_scale_lr: bool, validate: bool) -> None:

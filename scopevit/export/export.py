@@ -2,6 +2,9 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -68,7 +71,8 @@ def export_checkpoint(
     Raises:
         InputError: If something given is wrong, or predictions differ.
     """
-    check_format(format, half, int8, images, backbone, data)
+    wanted = Wanted(format, dynamic, backbone, half, int8, images, data)
+    check_wanted(wanted)
     writers.need(*writers.NEEDED[format])
     path = Path(checkpoint).expanduser()
     target = Path(out) if out is not None else path.with_suffix(ENDINGS[format])
@@ -77,51 +81,75 @@ def export_checkpoint(
             f'--out: a file of {format} ends in {ENDINGS[format]}, not {target.name!r}'
         )
     net = load_network(path, config, size)
-    opset = check_options(net, format, dynamic, backbone, opset)
-    graph = net.graph(backbone)
+    opset = check_options(net, wanted, opset)
     examples = read_examples(images, net)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix='.export_') as folder:
-        part = Path(folder) / target.name
-        opened = write(graph, net, format, examples, dynamic, opset, half, part)
-        checks = prove(graph, net, opened, examples, dynamic, backbone, half)
-        about = describe(net, graph, path, part, dynamic, backbone, checks)
-        about |= {'format': format, 'opset': opset if format != 'pt2' else None}
-        if int8:
-            about['int8'] = reduce_to_int8(net, graph, images, part)
-        about['sha256'] = hash_files(part)
-        write_json(part.with_suffix('.json'), about)
-        if data is not None:
-            about['metrics'] = metrics.measure(data, path, part)
-            metrics.check(about['metrics'], metrics.INT8_LIMIT if int8 else metrics.LIMIT)
-            write_json(part.with_suffix('.json'), about)
-        for ending in ('.bin', target.suffix, '.json'):
-            if part.with_suffix(ending).is_file():
-                os.replace(part.with_suffix(ending), target.with_suffix(ending))
+    with files_beside(target) as part:
+        export_network(net, examples, path, wanted, opset, part)
     return target
 
 
-def check_format(
-    format: str,
-    half: bool,
-    int8: bool,
-    images: str | Path | None,
-    backbone: bool,
-    data: str | None,
-) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """What an export is asked for; see `export_checkpoint`."""
+
+    format: str
+    dynamic: bool = False
+    backbone: bool = False
+    half: bool = False
+    int8: bool = False
+    images: str | Path | None = None
+    data: str | None = None
+
+
+def check_wanted(wanted: Wanted) -> None:
     """Raises an InputError for what a format cannot have, whatever the checkpoint."""
+    format = wanted.format
     if format not in ENDINGS:
         raise InputError(f'--format is one of {", ".join(ENDINGS)}, not {format!r}')
-    if half and format != 'openvino':
+    if wanted.half and format != 'openvino':
         raise InputError('--half is for --format openvino, which keeps weights so')
-    if int8 and (half or format == 'pt2' or backbone):
-        other = '--half' if half else 'a backbone alone' if backbone else '--format pt2'
-        raise InputError(f'--int8 does not go with {other}')
-    if int8 and images is None:
+    if wanted.int8 and (wanted.half or format == 'pt2' or wanted.backbone):
+        alone = 'a backbone alone' if wanted.backbone else '--format pt2'
+        raise InputError(f'--int8 does not go with {"--half" if wanted.half else alone}')
+    if wanted.int8 and wanted.images is None:
         raise InputError('--int8 is calibrated on images: name a folder of yours by --images')
-    if data is not None and (backbone or format == 'pt2'):
-        kind = 'a backbone alone' if backbone else 'a pt2'
+    if wanted.data is not None and (wanted.backbone or format == 'pt2'):
+        kind = 'a backbone alone' if wanted.backbone else 'a pt2'
         raise InputError(f'--data: {kind} has no metrics; leave it out')
+
+
+@contextmanager
+def files_beside(target: Path) -> Iterator[Path]:
+    """Gives a place for an export and what belongs to it, which come to a target when all is well.
+
+    In an OpenVINO's the weights come first: whoever finds the last file, finds all.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix='.export_') as folder:
+        part = Path(folder) / target.name
+        yield part
+        for ending in ('.bin', target.suffix, '.json'):
+            if part.with_suffix(ending).is_file():
+                os.replace(part.with_suffix(ending), target.with_suffix(ending))
+
+
+def export_network(
+    net: Network, examples: np.ndarray, checkpoint: Path, wanted: Wanted, opset: int, part: Path
+) -> None:
+    """Writes a network and its description, and proves them; see `export_checkpoint`."""
+    graph = net.graph(wanted.backbone)
+    opened = write(graph, net, examples, wanted, opset, part)
+    checks = prove(graph, net, opened, examples, wanted)
+    about = describe(net, graph, checkpoint, part, wanted.dynamic, wanted.backbone, checks)
+    about |= {'format': wanted.format, 'opset': opset if wanted.format != 'pt2' else None}
+    if wanted.int8:
+        about['int8'] = reduce_to_int8(net, graph, wanted.images, part)
+    about['sha256'] = hash_files(part)
+    write_json(part.with_suffix('.json'), about)
+    if wanted.data is not None:
+        about['metrics'] = metrics.measure(wanted.data, checkpoint, part)
+        metrics.check(about['metrics'], metrics.INT8_LIMIT if wanted.int8 else metrics.LIMIT)
+        write_json(part.with_suffix('.json'), about)
 
 
 def reduce_to_int8(
@@ -139,11 +167,10 @@ def reduce_to_int8(
     return quantize.write_int8(part, found, graph.outputs)
 
 
-def check_options(
-    net: Network, format: str, dynamic: bool, backbone: bool, opset: int | None
-) -> int:
+def check_options(net: Network, wanted: Wanted, opset: int | None) -> int:
     """Returns the opset; raises an InputError for what a task cannot have."""
-    task = net.recipe.library.task
+    task, format = net.recipe.library.task, wanted.format
+    dynamic, backbone = wanted.dynamic, wanted.backbone
     is_traced = task == 'detection' and not backbone
     if is_traced and format == 'pt2':
         raise InputError('--format pt2: detectors cannot be written so; onnx and openvino can')
@@ -165,16 +192,10 @@ def check_options(
 
 
 def write(
-    graph: Graph,
-    net: Network,
-    format: str,
-    examples: np.ndarray,
-    dynamic: bool,
-    opset: int,
-    half: bool,
-    path: Path,
+    graph: Graph, net: Network, examples: np.ndarray, wanted: Wanted, opset: int, path: Path
 ) -> dict[str, runtimes.Session]:
     """Writes a graph and returns its runtimes by name."""
+    format, dynamic = wanted.format, wanted.dynamic
     sessions = {'PyTorch': runtimes.graph_session(graph, graph.outputs)}
     onnx_path = path.with_suffix('.onnx')
     if is_traced(graph):
@@ -189,7 +210,7 @@ def write(
         writers.write_onnx(program, graph.outputs, opset, onnx_path)
     sessions['ONNX Runtime'] = runtimes.open_session(onnx_path, graph.outputs)
     if format == 'openvino':
-        writers.write_openvino(onnx_path, half, path)
+        writers.write_openvino(onnx_path, wanted.half, path)
     try:
         sessions['OpenVINO'] = runtimes.open_openvino(
             path if format == 'openvino' else onnx_path, graph.outputs
@@ -223,9 +244,7 @@ def prove(
     net: Network,
     sessions: dict[str, runtimes.Session],
     examples: np.ndarray,
-    dynamic: bool,
-    backbone: bool,
-    half: bool = False,
+    wanted: Wanted,
 ) -> list[dict[str, Any]]:
     """Compares what runtimes and library predict; returns the deviations.
 
@@ -235,17 +254,17 @@ def prove(
     batches = [examples[i : i + 1] for i in range(len(examples))]
     if graph.takes_many:
         batches = [examples[:1], examples]
-    if dynamic:
+    if wanted.dynamic:
         height, width = net.size
         for size in ((height + 32, width + 64), (height // 2 + 17, width + 7)):
             batches.append(draw_examples(1, size, net.channels))
     checks = []
     for batch in batches:
-        expected = maps_of(net, batch, graph) if backbone else net.predict(batch)
+        expected = maps_of(net, batch, graph) if wanted.backbone else net.predict(batch)
         shape = list(batch.shape)
         for name, session in sessions.items():
             deviations = compare.compare(expected, run(name, session, batch))
-            is_half = half and name == 'OpenVINO'
+            is_half = wanted.half and name == 'OpenVINO'
             problem = compare.problem(deviations, compare.HALF if is_half else compare.EXACT)
             if problem is not None:
                 raise InputError(f'{name} predicts something else of images {shape}: {problem}')

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scopevit.export.compare import LIMIT, compare, problem
+from scopevit.export.compare import EXACT, HALF, compare, problem
 
 
 def objects(*rows: tuple[float, float, float, float, float, int]) -> dict[str, np.ndarray]:
@@ -44,6 +44,18 @@ def test_nothing_equals_nothing() -> None:
     assert problem(compare(objects(), objects())) is None
 
 
-@pytest.mark.parametrize('value', [float('nan'), float('inf'), 2 * LIMIT])
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), 2 * EXACT.deviation])
 def test_what_is_no_agreement_is_a_problem(value: float) -> None:
     assert problem({'x: relative deviation': value}) is not None
+
+
+def test_half_precision_is_allowed_more() -> None:
+    deviations = {
+        'x: relative deviation': 5e-3,
+        'classes: share of equal pixels': 0.992,
+        'objects: share of matched ones': 0.95,
+    }
+    assert problem(deviations, HALF) is None
+    for name, value in deviations.items():
+        assert problem({name: value}) is not None
+    assert problem({'x: relative deviation': 2e-2}, HALF) is not None
