@@ -10,7 +10,9 @@ EXAMPLE = 'scopevit predict work_dirs/mine/epoch_10.pth photo.jpg folder/ video.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of a prediction."""
-    parser.add_argument('checkpoint', help='checkpoint file, which has its config in it')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, which has its config in it, or an exported .onnx, .xml'
+    )
     parser.add_argument(
         'sources',
         nargs='+',

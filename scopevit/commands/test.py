@@ -12,7 +12,7 @@ EXAMPLE = 'scopevit test scopevit-tiny_8xb128_in1k work_dirs/mine/epoch_300.pth'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of a test."""
     parser.add_argument('config', help='config file, or the name of one that comes along')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file, or an exported .onnx, .xml')
     parser.add_argument('--out', metavar='PREDICTIONS.pkl', help='write the predictions here')
     parser.add_argument('--show', action='store_true', help='show each prediction in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='write each prediction as an image here')

@@ -19,7 +19,16 @@ from scopevit.export.runtimes import Session, open_session
 from scopevit.inference.stored_config import parse_config
 
 # What the file beside an export must have for it to be used here.
-NEEDED = ('task', 'config', 'input', 'outputs', 'classes', 'settings', 'sha256')
+NEEDED = {
+    'task': str,
+    'config': str,
+    'input': dict,
+    'outputs': list,
+    'classes': list,
+    'settings': dict,
+    'sha256': dict,
+}
+SETTINGS = ('pipeline', 'mean', 'divisor')
 
 
 def hash_files(path: Path) -> dict[str, str]:
@@ -41,11 +50,18 @@ def read_description(path: Path) -> dict[str, Any]:
             raise InputError(f'no such file: {file}{hint}')
     try:
         about = json.loads(beside.read_text(encoding='utf-8'))
-        missing = [key for key in NEEDED if key not in about]
-    except (ValueError, TypeError) as error:
-        raise InputError(f'{beside} is no JSON of scopevit export: {error}') from error
-    if missing or not isinstance(about, dict):
-        raise InputError(f'{beside} is not of scopevit export, it has no {", ".join(missing)}')
+    except ValueError as error:
+        raise InputError(f'{beside} is no JSON: {error}') from error
+    content = about if isinstance(about, dict) else {}
+    missing = [key for key, kind in NEEDED.items() if not isinstance(content.get(key), kind)]
+    if not missing:
+        shape, settings = content['input'].get('shape'), content['settings']
+        missing = [f'settings.{key}' for key in SETTINGS if key not in settings]
+        missing += ['input.shape'] * (not isinstance(shape, list) or len(shape) != 4)
+    if missing:
+        raise InputError(
+            f'{beside} is not of scopevit export: no {", ".join(missing)}, or of another type'
+        )
     if hash_files(path) != about['sha256']:
         raise InputError(f'{path} is damaged, or not the file that {beside.name} is about (sha256)')
     return about
@@ -57,8 +73,6 @@ def as_checkpoint(about: dict[str, Any], path: Path) -> dict[str, Any]:
     Raises:
         InputError: If its config is none.
     """
-    if not isinstance(about['config'], str):
-        raise InputError(f'{path.with_suffix(".json")}: config must be a text')
     values = parse_config(about['config'], str(path.with_suffix('.json')))
     return {'meta': {'cfg': about['config'], 'dataset_meta': values.get('dataset_meta')}}
 
@@ -171,7 +185,7 @@ class ExportedModel(BaseModel):
         scores = torch.from_numpy(found['probabilities'])
         sample = sample or DataSample()
         settings, threshold = self.about['settings'], self.decode_head.threshold
-        if not settings['is_multi_label']:
+        if not settings.get('is_multi_label'):
             label = scores.argmax(dim=0, keepdim=True)
         elif threshold is not None:
             label = torch.where(scores >= threshold)[0]

@@ -87,14 +87,30 @@ def test_a_file_that_is_not_ours(copied: Path) -> None:
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('{', r'mine\.json is no JSON of scopevit export'),
+        ('{', r'mine\.json is no JSON'),
         ('[]', r'mine\.json is not of scopevit export'),
-        ('{}', r'mine\.json is not of scopevit export, it has no task'),
+        ('{}', r'mine\.json is not of scopevit export: no task, config, input'),
     ],
 )
 def test_a_description_that_is_none(text: str, message: str, copied: Path) -> None:
     copied.with_suffix('.json').write_text(text)
     with pytest.raises(InputError, match=message):
+        Predictor(copied)
+
+
+@pytest.mark.parametrize(
+    ('change', 'missing'),
+    [
+        (dict(config=5), 'config'),
+        (dict(outputs='boxes', classes=None), 'outputs, classes'),
+        (dict(input={'shape': [1, 2]}), r'input\.shape'),
+        (dict(settings={}), r'settings\.pipeline, settings\.mean, settings\.divisor'),
+    ],
+)
+def test_a_description_of_other_types(change: dict[str, Any], missing: str, copied: Path) -> None:
+    beside = copied.with_suffix('.json')
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | change))
+    with pytest.raises(InputError, match=f': no {missing}, or of another type'):
         Predictor(copied)
 
 
