@@ -26,16 +26,7 @@ SECONDS = 60  # without a byte, until a download is given up
 
 
 def is_exported(path: str | Path) -> bool:
-    """Whether a file is an export that takes the place of a checkpoint, by its ending.
-
-    Raises:
-        InputError: If it is a .pt2, which does not.
-    """
-    if Path(path).suffix == '.pt2':
-        raise InputError(
-            f'{path}: torch.export.load may run code that a .pt2 has in it, so it is not opened; '
-            f'{" and ".join(EXPORTED)} of scopevit export are'
-        )
+    """Whether a file is an export that takes the place of a checkpoint, by its ending."""
     return Path(path).suffix in EXPORTED
 
 
@@ -73,6 +64,11 @@ def read_checkpoint(path: str | Path) -> object:
 
 def read_file(path: Path) -> object:
     """Reads a checkpoint file, see `read_checkpoint`."""
+    if path.suffix == '.pt2':
+        raise InputError(
+            f'{path}: torch.export.load may run code that a .pt2 has in it, so it is not opened; '
+            f'{" and ".join(EXPORTED)} of scopevit export are'
+        )
     try:
         # What the system says; torch raises OSError for damaged files, too.
         with path.open('rb'):

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 
 from scopevit.benchmark.backbone_table import Case, Measurement
 from scopevit.benchmark.machine import describe_machine
-from scopevit.benchmark.pages import log, machine_table, make_folder, page_with
+from scopevit.benchmark.pages import log, make_folder, make_page, page_with
 from scopevit.benchmark.predict_speed import write_checkpoint
 from scopevit.benchmark.timing import median_time, take_turns
 from scopevit.errors import InputError, error_text
@@ -59,8 +60,11 @@ def run_export_speed(
     if page is not None:
         page_with(page, BEGIN, END, '')
     folder = make_folder(out)
-    pairs = zip(checkpoints, images, strict=True)
-    cases = [measure_checkpoint(Path(a), b, folder) for a, b in pairs]
+    pixels = [read_pixels(photos) for photos in images]
+    cases = [
+        measure_checkpoint(Path(checkpoint), photos, read, folder)
+        for checkpoint, photos, read in zip(checkpoints, images, pixels, strict=True)
+    ]
     cases += [measure_network(*size) for size in SIZES]
     machine = describe_machine('cpu')
     report = make_report(cases, machine)
@@ -94,13 +98,25 @@ def measure(name: str, shape: tuple[int, ...], forms: dict[str, Make]) -> Case:
     return case
 
 
-def measure_checkpoint(checkpoint: Path, images: str, folder: Path) -> Case:
-    """Times a checkpoint end to end: from images in memory to results."""
+def read_pixels(images: str) -> list[np.ndarray]:
+    """Reads the first images of a folder, BGR.
+
+    Raises:
+        InputError: If there are none.
+    """
     items = [item for source in open_sources(images) for item in source.items(0)]
     paths = [item.path for item in items if not isinstance(item, InputError) and item.path]
-    pixels = [cv2.imread(str(path)) for path in paths[:IMAGES]]
-    if not pixels or pixels[0] is None:
+    read = (cv2.imread(str(path)) for path in paths[:IMAGES])
+    found: list[np.ndarray] = [image for image in read if image is not None]
+    if not found:
         raise InputError(f'--images takes images, and {images} has none')
+    return found
+
+
+def measure_checkpoint(
+    checkpoint: Path, images: str, pixels: Sequence[np.ndarray], folder: Path
+) -> Case:
+    """Times a checkpoint end to end, from images in memory to results; exports go to a folder."""
 
     def predict(predictor: Predictor) -> None:
         for _ in predictor.stream(list(pixels)):
@@ -184,13 +200,11 @@ def make_report(cases: Sequence[Case], machine: dict[str, str]) -> str:
             [case.name, *(spread(known[f].speedup(eager)) if f in known and eager else ''
                           for f in others)]
         )  # fmt: skip
-    failed = [f'- {case.name}, {m.form}: {m.failed}\n' for case in cases for m in case.failed]
+    failed = [f'{case.name}, {m.form}: {m.failed}' for case in cases for m in case.failed]
     parts = [
         'Milliseconds an image:\n',
         markdown_table(columns, times, 'l' + 'r' * len(FORMS)),
         'Times as fast as eager:\n',
         markdown_table(['case', *FORMS[1:]], ratios, 'l' + 'r' * (len(FORMS) - 1)),
     ]
-    if failed:
-        parts += ['Not measured:\n', ''.join(failed)]
-    return '\n'.join([*parts, machine_table(machine)])
+    return make_page(parts, failed, machine)

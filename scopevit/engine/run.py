@@ -137,7 +137,7 @@ def test(
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     set_loader_defaults(cfg, library)
-    loaded = read_tested(cfg, checkpoint, tta)
+    loaded = read_tested(cfg, checkpoint, tta, launcher)
     if tta:
         enable_tta(cfg, library)
     if show or show_dir:
@@ -161,14 +161,14 @@ def test(
     return metrics
 
 
-def read_tested(cfg: Config, path: str | Path, tta: bool) -> dict[str, Any] | None:
+def read_tested(cfg: Config, path: str | Path, tta: bool, launcher: str) -> dict[str, Any] | None:
     """Reads the checkpoint to test, and puts into the config which it is.
 
     An exported file takes the place of the model there; then this returns None.
 
     Raises:
-        InputError: If it cannot be read, or is an export of another task or to predict with
-            augmentations.
+        InputError: If it cannot be read, or is an export of another task, to predict with
+            augmentations or in several processes.
     """
     cfg.load_from, cfg.resume = None, False
     if not is_exported(path):
@@ -177,6 +177,8 @@ def read_tested(cfg: Config, path: str | Path, tta: bool) -> dict[str, Any] | No
     # Imported by those who have one alone: its runtimes are optional.
     from scopevit.export.exported import ExportedModel, read_description
 
+    if launcher != 'none':
+        raise InputError(f'--launcher {launcher}: {path} runs in one process')
     if tta:
         raise InputError(f'--tta: {path} has its test in it; give the checkpoint instead')
     task, wanted = read_description(Path(path))['task'], find_library(cfg.default_scope).task

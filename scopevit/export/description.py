@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.config import Config
 
 from scopevit.engine.walk import type_name
-from scopevit.export.graphs import Graph
+from scopevit.export.graphs import BackboneGraph, Graph, last_head
 from scopevit.export.network import Network
 from scopevit.export.preprocessing import describe_steps
 from scopevit.inference.recipe import Recipe
@@ -26,7 +26,6 @@ def describe(
     path: Path,
     dynamic: bool,
     backbone: bool,
-    checks: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Returns what stands in the file beside an export."""
     labels = read_labels(net.recipe.metainfo, net.recipe.source)
@@ -51,7 +50,6 @@ def describe(
         'palette': [list(color) for color in labels.palette],
         'keypoints': list(labels.keypoints),
         'preprocessing': describe_steps(net.recipe.pipeline),
-        'checks': checks,
         'config': config_text(net.recipe),
         'versions': {'scopevit': __version__} | {name: find_version(name) for name in PACKAGES},
     }
@@ -62,9 +60,11 @@ def settings(net: Network, graph: Graph) -> dict[str, Any]:
     model, images = net.model, graph.images
     known: dict[str, Any] = {
         'pipeline': 'RGB' if net.is_rgb else 'BGR',
-        'mean': images.mean.flatten().tolist(),
+        'fill': images.fill_color(),
         'divisor': images.divisor,
     }
+    if isinstance(graph, BackboneGraph):
+        return known
     match net.recipe.library.task:
         case 'classification':
             head = model.head
@@ -72,7 +72,7 @@ def settings(net: Network, graph: Graph) -> dict[str, Any]:
             known |= {'threshold': getattr(head, 'thr', None), 'top_k': getattr(head, 'topk', None)}
         case 'segmentation':
             known |= {
-                'threshold': model.decode_head.threshold,
+                'threshold': getattr(last_head(model), 'threshold', None),
                 'align_corners': model.align_corners,
             }
         case 'detection' if model.with_mask:

@@ -2,10 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,20 @@ import torch
 from scopevit.errors import InputError, error_text
 from scopevit.export import compare, metrics, runtimes, writers
 from scopevit.export.description import describe
-from scopevit.export.exported import hash_files
+from scopevit.export.exported import description_of, hash_files
 from scopevit.export.graphs import Graph
 from scopevit.export.network import (
     Network,
     draw_examples,
     load_network,
-    pipeline_images,
     read_examples,
 )
 from scopevit.files import write_json
+from scopevit.hub import config_path
 
 ENDINGS = {'onnx': '.onnx', 'openvino': '.xml', 'pt2': '.pt2'}
+CALIBRATED_ON = 64  # images at most, for 8 bits
+LEAST_CALIBRATED = 8
 OPSETS = range(18, 24)  # that torch.onnx.export(dynamo=True) writes
 TRACED_OPSETS = range(16, 21)
 
@@ -48,7 +49,7 @@ def export_checkpoint(
     """Writes a checkpoint as a file of another runtime, and what is known of it beside it as JSON.
 
     Nothing is left behind unless PyTorch, ONNX Runtime and OpenVINO predict of it what the library
-    does.
+    does; of 8 bits, of the network that they are made of.
 
     Args:
         checkpoint: File of a training, which has its config and classes in it.
@@ -82,9 +83,13 @@ def export_checkpoint(
         )
     net = load_network(path, config, size)
     opset = check_options(net, wanted, opset)
-    examples = read_examples(images, net)
+    photos = read_examples(images, net, CALIBRATED_ON if int8 else 2)
+    if int8 and len(photos) < LEAST_CALIBRATED:
+        raise InputError(
+            f'--int8 takes at least {LEAST_CALIBRATED} images, and {images} has {len(photos)}'
+        )
     with files_beside(target) as part:
-        export_network(net, examples, path, wanted, opset, part)
+        export_network(net, photos, path, wanted, opset, part)
     return target
 
 
@@ -116,6 +121,8 @@ def check_wanted(wanted: Wanted) -> None:
     if wanted.data is not None and (wanted.backbone or format == 'pt2'):
         kind = 'a backbone alone' if wanted.backbone else 'a pt2'
         raise InputError(f'--data: {kind} has no metrics; leave it out')
+    if wanted.data is not None and not Path(config_path(wanted.data)).is_file():
+        raise InputError(f'--data: no such config: {wanted.data}')
 
 
 @contextmanager
@@ -124,55 +131,54 @@ def files_beside(target: Path) -> Iterator[Path]:
 
     In an OpenVINO's the weights come first: whoever finds the last file, finds all.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix='.export_') as folder:
-        part = Path(folder) / target.name
-        yield part
-        for ending in ('.bin', target.suffix, '.json'):
-            if part.with_suffix(ending).is_file():
-                os.replace(part.with_suffix(ending), target.with_suffix(ending))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix='.export_') as folder:
+            part = Path(folder) / target.name
+            yield part
+            weights = [target.with_suffix('.bin')] if target.suffix == '.xml' else []
+            for file in (*weights, target, description_of(target)):
+                os.replace(part.with_name(file.name), file)
+    except OSError as error:
+        raise InputError(f'--out: cannot write {target}: {error.strerror or error}') from error
 
 
 def export_network(
-    net: Network, examples: np.ndarray, checkpoint: Path, wanted: Wanted, opset: int, part: Path
+    net: Network,
+    photos: Sequence[np.ndarray],
+    checkpoint: Path,
+    wanted: Wanted,
+    opset: int,
+    part: Path,
 ) -> None:
     """Writes a network and its description, and proves them; see `export_checkpoint`."""
     graph = net.graph(wanted.backbone)
+    examples: np.ndarray = np.stack([photos[0], photos[-1]])
     opened = write(graph, net, examples, wanted, opset, part)
     checks = prove(graph, net, opened, examples, wanted)
-    about = describe(net, graph, checkpoint, part, wanted.dynamic, wanted.backbone, checks)
+    about = describe(net, graph, checkpoint, part, wanted.dynamic, wanted.backbone)
     about |= {'format': wanted.format, 'opset': opset if wanted.format != 'pt2' else None}
     if wanted.int8:
-        about['int8'] = reduce_to_int8(net, graph, wanted.images, part)
+        from scopevit.export.quantize import write_int8  # which imports onnx
+
+        about['int8'] = write_int8(part, photos, graph.outputs)
+        about['int8']['checks of the network in float'] = checks
+    else:
+        about['checks'] = checks
     about['sha256'] = hash_files(part)
-    write_json(part.with_suffix('.json'), about)
+    write_json(description_of(part), about)
     if wanted.data is not None:
         about['metrics'] = metrics.measure(wanted.data, checkpoint, part)
         metrics.check(about['metrics'], metrics.INT8_LIMIT if wanted.int8 else metrics.LIMIT)
-        write_json(part.with_suffix('.json'), about)
-
-
-def reduce_to_int8(
-    net: Network, graph: Graph, images: str | Path | None, part: Path
-) -> dict[str, Any]:
-    """Replaces a file by its 8-bit form; returns what was found."""
-    from scopevit.export import quantize  # which imports onnx
-
-    assert images is not None
-    found = list(islice(pipeline_images(images, net), quantize.IMAGES))
-    if len(found) < quantize.LEAST_IMAGES:
-        raise InputError(
-            f'--int8 takes at least {quantize.LEAST_IMAGES} images, and {images} has {len(found)}'
-        )
-    return quantize.write_int8(part, found, graph.outputs)
+        write_json(description_of(part), about)
 
 
 def check_options(net: Network, wanted: Wanted, opset: int | None) -> int:
     """Returns the opset; raises an InputError for what a task cannot have."""
     task, format = net.recipe.library.task, wanted.format
     dynamic, backbone = wanted.dynamic, wanted.backbone
-    is_traced = task == 'detection' and not backbone
-    if is_traced and format == 'pt2':
+    traced = is_traced(task, backbone)
+    if traced and format == 'pt2':
         raise InputError('--format pt2: detectors cannot be written so; onnx and openvino can')
     if dynamic and format == 'pt2':
         raise InputError('--dynamic: a pt2 has one size; onnx and openvino take any')
@@ -184,8 +190,8 @@ def check_options(net: Network, wanted: Wanted, opset: int | None) -> int:
     is_slide = task == 'segmentation' and net.model.test_cfg.get('mode') == 'slide'
     if dynamic and not backbone and is_slide:
         raise InputError('--dynamic: a segmentation in windows (mode slide) has one size')
-    known = TRACED_OPSETS if is_traced else OPSETS
-    opset = opset or (writers.TRACED_OPSET if is_traced else writers.OPSET)
+    known = TRACED_OPSETS if traced else OPSETS
+    opset = opset or (writers.TRACED_OPSET if traced else writers.OPSET)
     if opset not in known:
         raise InputError(f'--opset is {known[0]} to {known[-1]} for {task}, not {opset}')
     return opset
@@ -198,11 +204,14 @@ def write(
     format, dynamic = wanted.format, wanted.dynamic
     sessions = {'PyTorch': runtimes.graph_session(graph, graph.outputs)}
     onnx_path = path.with_suffix('.onnx')
-    if is_traced(graph):
+    if is_traced(net.recipe.library.task, wanted.backbone):
         writers.write_traced_onnx(graph, torch.from_numpy(examples[:1]), opset, onnx_path)
     else:
-        traced = draw_examples(2, writers.DYNAMIC_SIZE, net.channels) if dynamic else examples
-        program = trace(graph, torch.from_numpy(traced), dynamic)
+        if dynamic:
+            drawn = draw_examples(2, writers.DYNAMIC_SIZE, net.channels)
+            program = writers.trace(graph, torch.from_numpy(drawn), dynamic=True)
+        else:
+            program, graph.takes_many = trace_for_any_number(graph, torch.from_numpy(examples))
         if format == 'pt2':
             torch.export.save(program, path)
             sessions['torch.export'] = runtimes.open_session(path, graph.outputs)
@@ -220,23 +229,23 @@ def write(
     return sessions
 
 
-def is_traced(graph: Graph) -> bool:
-    """Whether a graph goes through the older exporter."""
-    return 'boxes' in graph.outputs
+def is_traced(task: str, backbone: bool) -> bool:
+    """Whether a network goes through the older exporter."""
+    return task == 'detection' and not backbone
 
 
-def trace(graph: Graph, images: torch.Tensor, dynamic: bool) -> Any:
-    """Returns what `torch.export` makes of a graph: for any number of images, or else for one.
+def trace_for_any_number(graph: Graph, images: torch.Tensor) -> tuple[Any, bool]:
+    """Returns what `torch.export` makes of a graph, and whether it takes any number of images.
 
-    Some code takes the number for a constant, as that of mmpretrain's Swin.
+    Some code takes the number for a constant, as that of mmpretrain's Swin: then it takes one.
     """
     try:
-        return writers.trace(graph, images, dynamic)
-    except InputError:
-        if dynamic:
-            raise
-        graph.takes_many = False
-        return writers.trace(graph, images[:1], False, one=True)
+        return writers.trace(graph, images), True
+    except InputError as first:
+        try:
+            return writers.trace(graph, images[:1], one=True), False
+        except InputError:
+            raise first from None
 
 
 def prove(
@@ -263,22 +272,13 @@ def prove(
         expected = maps_of(net, batch, graph) if wanted.backbone else net.predict(batch)
         shape = list(batch.shape)
         for name, session in sessions.items():
-            deviations = compare.compare(expected, run(name, session, batch))
+            deviations = compare.compare(expected, runtimes.run(name, session, batch))
             is_half = wanted.half and name == 'OpenVINO'
             problem = compare.problem(deviations, compare.HALF if is_half else compare.EXACT)
             if problem is not None:
                 raise InputError(f'{name} predicts something else of images {shape}: {problem}')
             checks.append({'runtime': name, 'images': shape, 'deviations': deviations})
     return checks
-
-
-def run(name: str, session: runtimes.Session, batch: np.ndarray) -> dict[str, np.ndarray]:
-    """Runs images through a runtime, whose failures become one line."""
-    try:
-        return session(batch)
-    except Exception as error:  # each runtime has errors of its own
-        shape = list(batch.shape)
-        raise InputError(f'{name} cannot run images {shape}: {error_text(error)}') from error
 
 
 def maps_of(net: Network, batch: np.ndarray, graph: Graph) -> dict[str, np.ndarray]:

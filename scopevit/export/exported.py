@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from scopevit.errors import InputError
 from scopevit.export.preprocessing import put_into_corner
-from scopevit.export.runtimes import Session, open_session
+from scopevit.export.runtimes import Session, open_session, run
 from scopevit.inference.stored_config import parse_config
 
 # What the file beside an export must have for it to be used here.
@@ -28,7 +28,18 @@ NEEDED = {
     'settings': dict,
     'sha256': dict,
 }
-SETTINGS = ('pipeline', 'mean', 'divisor')
+# What it must say of what stands between outputs and answers.
+SETTINGS = {
+    'classification': ('is_multi_label',),
+    'segmentation': ('divisor', 'align_corners'),
+    'detection': ('fill',),
+    'pose': (),
+}
+
+
+def description_of(path: Path) -> Path:
+    """Returns the JSON file beside an export; those of two formats have names of their own."""
+    return path.with_name(f'{path.name}.json')
 
 
 def hash_files(path: Path) -> dict[str, str]:
@@ -43,7 +54,7 @@ def read_description(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If a file is missing, damaged or not ours.
     """
-    beside = path.with_suffix('.json')
+    beside = description_of(path)
     for file in (path, beside, *([path.with_suffix('.bin')] if path.suffix == '.xml' else [])):
         if not file.is_file():
             hint = f'; scopevit export writes it beside {path.name}' if file == beside else ''
@@ -56,8 +67,10 @@ def read_description(path: Path) -> dict[str, Any]:
     missing = [key for key, kind in NEEDED.items() if not isinstance(content.get(key), kind)]
     if not missing:
         shape, settings = content['input'].get('shape'), content['settings']
-        missing = [f'settings.{key}' for key in SETTINGS if key not in settings]
+        needed = ('pipeline', *SETTINGS.get(content['task'], ()))
+        missing = [f'settings.{key}' for key in needed if settings.get(key) is None]
         missing += ['input.shape'] * (not isinstance(shape, list) or len(shape) != 4)
+        missing += ['outputs'] * any(not isinstance(name, str) for name in content['outputs'])
     if missing:
         raise InputError(
             f'{beside} is not of scopevit export: no {", ".join(missing)}, or of another type'
@@ -73,7 +86,7 @@ def as_checkpoint(about: dict[str, Any], path: Path) -> dict[str, Any]:
     Raises:
         InputError: If its config is none.
     """
-    values = parse_config(about['config'], str(path.with_suffix('.json')))
+    values = parse_config(about['config'], str(description_of(path)))
     return {'meta': {'cfg': about['config'], 'dataset_meta': values.get('dataset_meta')}}
 
 
@@ -112,17 +125,25 @@ class ExportedModel(BaseModel):
         self.about = about = read_description(self.path)
         if about['task'] == 'backbone':
             raise InputError(f'{path} is a backbone alone, which gives maps and no answers')
+        if about['task'] not in SETTINGS:
+            known = ', '.join(SETTINGS)
+            raise InputError(f'{path} is for {about["task"]!r}, which is none of {known}')
         settings = about['settings']
         has_classes = about['classes'] and about['task'] != 'pose'
         count = len(about['classes']) if has_classes else None
         self.decode_head = Head(count, settings.get('threshold'))
         self.align_corners = settings.get('align_corners')  # mmseg's code asks for it
         self.test_cfg: dict[str, Any] = {}  # as mmpose's does
-        self.channels: int = about['input']['shape'][3]
+        self.image_channels: int = about['input']['shape'][3]
         self._outputs = outputs_of(about)
         self._session: Session = open_session(self.path, self._outputs)
 
-    def forward(self, inputs: Any, data_samples: Any = None, mode: str = 'predict') -> list[Any]:
+    def check_task(self, task: str, source: str) -> None:
+        """Raises an InputError where a config, `source` in messages, is for another task."""
+        if self.about['task'] != task:
+            raise InputError(f'{self.path} is for {self.about["task"]}, and {source} for {task}')
+
+    def forward(self, inputs: Any, data_samples: Any, mode: str = 'predict') -> list[Any]:
         """Returns data samples with predictions.
 
         Args:
@@ -136,16 +157,15 @@ class ExportedModel(BaseModel):
         if mode != 'predict':
             raise InputError(f'{self.path}: an exported network predicts alone, it cannot {mode}')
         images = [self._as_image(one) for one in inputs]
-        samples = data_samples or [None] * len(images)
         takes_many = self.about['input']['shape'][0] == 'batch'
         if takes_many and len({image.shape for image in images}) == 1:
             self._check_size(images[0])
-            found = self._session(np.stack(images))
+            found = self._run(np.stack(images))
             answers = [{name: x[i] for name, x in found.items()} for i in range(len(images))]
         else:
             answers = [self._run_one(image) for image in images]
         add = getattr(self, f'_add_{self.about["task"]}')
-        return [add(*each) for each in zip(answers, samples, images)]
+        return [add(*each) for each in zip(answers, data_samples, images)]
 
     def _as_image(self, tensor: torch.Tensor) -> np.ndarray:
         """Returns (H, W, C) RGB of (C, H, W) as the pipeline has it."""
@@ -165,8 +185,11 @@ class ExportedModel(BaseModel):
     def _run_one(self, image: np.ndarray) -> dict[str, np.ndarray]:
         if self.about['task'] != 'detection':
             self._check_size(image)
-            return {name: x[0] for name, x in self._session(image[None]).items()}
-        return self._session(self._padded(image)[None])
+            return {name: x[0] for name, x in self._run(image[None]).items()}
+        return self._run(self._padded(image)[None])
+
+    def _run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        return run(str(self.path), self._session, batch)
 
     def _padded(self, image: np.ndarray) -> np.ndarray:
         """Puts an image into the upper left corner of one of the size that the file takes."""
@@ -177,15 +200,12 @@ class ExportedModel(BaseModel):
                 f'test pipeline gives {image.shape[0]}x{image.shape[1]}: export with a --shape '
                 'that holds both'
             )
-        return put_into_corner(image, (height, width), self.about['settings']['mean'])
+        return put_into_corner(image, (height, width), self.about['settings']['fill'])
 
     def _add_classification(self, found: dict[str, np.ndarray], sample: Any, image: Any) -> Any:
-        from mmpretrain.structures import DataSample
-
         scores = torch.from_numpy(found['probabilities'])
-        sample = sample or DataSample()
         settings, threshold = self.about['settings'], self.decode_head.threshold
-        if not settings.get('is_multi_label'):
+        if not settings['is_multi_label']:
             label = scores.argmax(dim=0, keepdim=True)
         elif threshold is not None:
             label = torch.where(scores >= threshold)[0]

@@ -63,6 +63,11 @@ class Images(nn.Module):
             x = F.pad(x, (0, self.missing(width), 0, self.missing(height)), value=self.fill)
         return x
 
+    def fill_color(self) -> list[float]:
+        """Returns what becomes the padding's value, in the order of the images' channels."""
+        color = (self.mean + self.fill * self.std).flatten()
+        return (color.flip(0) if self.reverse and len(color) == 3 else color).tolist()
+
     def missing(self, size: int) -> int:
         """Returns what a side lacks to a multiple of the divisor, without negative numbers."""
         return (self.divisor - size % self.divisor) % self.divisor
@@ -116,7 +121,7 @@ class SegmentorGraph(Graph):
         x = self.images(images)
         # The size after padding: the libraries' own code takes the padding off the scores.
         meta = dict(img_shape=x.shape[-2:], ori_shape=x.shape[-2:])
-        head = self.model.decode_head
+        head = last_head(self.model)
         if self.is_whole:
             logits = head(self.model.extract_feat(x))
             scores = head.predict_by_feat(logits, [meta])  # (N, classes, H, W)
@@ -155,8 +160,17 @@ class SegmentorGraph(Graph):
     @property
     def is_whole(self) -> bool:
         """Whether the images go through one decode head at once, as most do."""
+        from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+
         is_plain = type(self.model).__name__ == 'EncoderDecoder'
+        is_plain &= getattr(type(last_head(self.model)), 'predict', None) is BaseDecodeHead.predict
         return is_plain and self.model.test_cfg.get('mode', 'whole') == 'whole'
+
+
+def last_head(model: Any) -> Any:
+    """Returns the decode head that has the last word, of a cascade as of others."""
+    head = model.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
 def window_starts(size: int, side: int, step: int) -> list[int]:

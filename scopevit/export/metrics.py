@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scopevit.engine import test
 from scopevit.errors import InputError
 from scopevit.hub import config_path
@@ -37,11 +39,17 @@ def check(found: Mapping[str, Any], limit: float = LIMIT) -> None:
         found: What `measure` returns.
         limit: For fractions; for metrics in percent, a hundred times as much.
     """
-    unit = 100 if any(value > 1 for value in found['checkpoint'].values()) else 1
     for name, value in found['checkpoint'].items():
         other = found['file'].get(name, math.nan)
-        is_near = abs(value - other) <= limit * unit
-        if not (is_near or math.isnan(value)):  # that of a class that does not occur is
+        a, b = (np.atleast_1d(np.asarray(x, float)) for x in (value, other))
+        # Of a class that does not occur, it is NaN.
+        unit = 100 if np.nanmax(np.abs([*a, *b]), initial=0) > 1 else 1
+        if not np.allclose(a, b, rtol=0, atol=limit * unit, equal_nan=True):
             raise InputError(
-                f'--data: {name} of the checkpoint is {value:.4f}, and {other:.4f} of the file'
+                f'--data: {name} is {shown(value)} of the checkpoint, {shown(other)} of the file'
             )
+
+
+def shown(value: Any) -> str:
+    """Returns a metric for people."""
+    return f'{value:.4f}' if isinstance(value, float) else str(value)

@@ -1,6 +1,7 @@
 """The graph of a checkpoint, and what its library itself predicts."""
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 
 from scopevit.engine.checks.weights import read_weights
@@ -173,39 +175,43 @@ def default_size(recipe: Recipe) -> tuple[int, int]:
     return (max(size), max(size)) if recipe.library.task == 'detection' else size
 
 
-def read_examples(folder: str | Path | None, net: Network, count: int = 2) -> np.ndarray:
-    """Returns images (N, H, W, C) to try an export with: of a folder, or drawn.
+def read_examples(folder: str | Path | None, net: Network, count: int = 2) -> list[np.ndarray]:
+    """Returns images, (H, W, C) each, to try an export with: of a folder, or drawn.
 
     Raises:
         InputError: If there are none in the folder.
     """
     if folder is None:
-        return draw_examples(count, net.size, net.channels)
+        return list(draw_examples(count, net.size, net.channels))
     found = list(islice(pipeline_images(folder, net), count))
     if not found:
         raise InputError(f'--images takes images, and {folder} has none')
-    return np.ascontiguousarray(np.stack((found * count)[:count]))
+    return found
 
 
 def pipeline_images(folder: str | Path, net: Network) -> Iterator[np.ndarray]:
     """Yields images of a folder as the test pipeline makes them, (H, W, C) of the export's size.
 
-    Damaged ones are left out.
+    Damaged ones are left out, and told.
     """
     from scopevit.inference.sources import open_sources
 
     pipeline = network.build_pipeline(net.recipe)
     for item in (item for source in open_sources(folder) for item in source.items(0)):
-        if isinstance(item, InputError) or item.path is None:
+        if isinstance(item, InputError):
+            print_log(f'left out: {item}', logger='current', level=logging.WARNING)
+            continue
+        if item.path is None:  # a video
             continue
         try:
             pixels = images.read_image(item.path, net.recipe.loading, net.channels)
-        except InputError:
+        except InputError as error:
+            print_log(f'left out: {error}', logger='current', level=logging.WARNING)
             continue
         info = network.pipeline_infos(net.recipe, pixels, item.source)[0]
         tensor = pipeline(info)['inputs']  # (C, H, W)
         image = tensor.numpy().transpose(1, 2, 0)
-        yield of_size(image if net.is_rgb else image[..., ::-1], net)
+        yield np.ascontiguousarray(of_size(image if net.is_rgb else image[..., ::-1], net))
 
 
 def of_size(image: np.ndarray, net: Network) -> np.ndarray:
@@ -213,8 +219,8 @@ def of_size(image: np.ndarray, net: Network) -> np.ndarray:
     height, width = net.size
     is_larger = image.shape[0] > height or image.shape[1] > width
     if net.recipe.library.task == 'detection' and not is_larger:
-        mean = Images(net.model.data_preprocessor, net.is_rgb).mean.flatten().tolist()
-        return put_into_corner(image, net.size, mean)
+        fill = Images(net.model.data_preprocessor, net.is_rgb).fill_color()
+        return put_into_corner(image, net.size, fill)
     import cv2
 
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)

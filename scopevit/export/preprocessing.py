@@ -63,7 +63,7 @@ def describe(step: dict[str, Any]) -> dict[str, Any] | None:
 def put_into_corner(image: np.ndarray, size: tuple[int, int], fill: Sequence[float]) -> np.ndarray:
     """Returns an image (height, width, C) with another, not larger, in its upper left corner."""
     padded: np.ndarray = np.empty((*size, image.shape[2]), np.uint8)
-    padded[:] = np.round(fill).astype(np.uint8)
+    padded[:] = np.round(fill).clip(0, 255).astype(np.uint8)
     padded[: image.shape[0], : image.shape[1]] = image
     return padded
 

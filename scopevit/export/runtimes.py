@@ -86,3 +86,12 @@ def graph_session(
             return dict(zip(outputs, (x.numpy() for x in graph(torch.from_numpy(images)))))
 
     return run
+
+
+def run(name: str, session: Session, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """Runs images through a session, whose failures become one line about `name`."""
+    try:
+        return session(batch)
+    except Exception as error:  # each runtime has errors of its own
+        shape = list(batch.shape)
+        raise InputError(f'{name} cannot run images {shape}: {error_text(error)}') from error

@@ -40,7 +40,7 @@ def need(*modules: str) -> None:
             ) from error
 
 
-def trace(graph: Graph, images: torch.Tensor, dynamic: bool, one: bool = False) -> Any:
+def trace(graph: Graph, images: torch.Tensor, dynamic: bool = False, one: bool = False) -> Any:
     """Returns what `torch.export` makes of a graph.
 
     Args:
@@ -163,15 +163,23 @@ def write_openvino(onnx_path: Path, half: bool, path: Path) -> None:
 @contextmanager
 def exporting() -> Iterator[None]:
     """Silences what exporters say of tracing, and makes their failures one line."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
+    with quiet():
         try:
             yield
         except InputError:
             raise
         except Exception as error:
             raise InputError(f'this network cannot be exported: {error_text(error)}') from error
-        finally:
-            logging.disable(level)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences warnings, also those that are logged."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(level)

@@ -24,19 +24,22 @@ from scopevit.errors import InputError
 from scopevit.inference.recipe import Recipe, find_recipe
 
 
-def open_network(path: Path, config: str | Path | None, device: str | None) -> tuple[Recipe, Any]:
+def open_network(
+    checkpoint: str | Path, config: str | Path | None, device: str | None
+) -> tuple[Recipe, Any]:
     """Opens a checkpoint, or an exported file, to predict.
 
     Args:
-        path: The file.
+        checkpoint: The file, or as `read_checkpoint` takes it.
         config: A config file instead of the one in it.
         device: As `find_device` takes it; exported files run on the CPU.
 
     Raises:
         InputError: If it cannot be read, has no config, or the device is none for it.
     """
+    path = Path(checkpoint).expanduser()
     if not is_exported(path):
-        content = read_weights(path)
+        content = read_weights(checkpoint)
         recipe = find_recipe(content, path, config)
         return recipe, build_network(recipe, content, path, find_device(device))
     # Imported by those who have one alone: its runtimes are optional.
@@ -45,7 +48,9 @@ def open_network(path: Path, config: str | Path | None, device: str | None) -> t
     if device not in (None, 'cpu'):
         raise InputError(f'{path}: exported files run on the CPU here, not on {device!r}')
     model = ExportedModel(path)
-    return find_recipe(as_checkpoint(model.about, path), path, config), model.eval()
+    recipe = find_recipe(as_checkpoint(model.about, path), path, config)
+    model.check_task(recipe.library.task, recipe.source)
+    return recipe, model.eval()
 
 
 def device_of(model: nn.Module) -> str:
@@ -138,8 +143,9 @@ def input_channels(model: nn.Module) -> int:
 
     An exported one says it.
     """
-    if isinstance(getattr(model, 'channels', None), int):
-        return model.channels  # type: ignore[return-value]
+    said: Any = getattr(model, 'image_channels', None)
+    if isinstance(said, int):
+        return said
     backbone: Any = getattr(model, 'backbone', model)
     convs = (module for module in backbone.modules() if isinstance(module, nn.Conv2d))
     first = next(convs, None)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from mmengine.registry import DefaultScope
 
+from scopevit.checkpoint import is_exported
 from scopevit.engine.explain import input_errors
 from scopevit.errors import InputError
 from scopevit.inference import images, network, tiles
@@ -68,12 +69,11 @@ class Predictor:
         top_k: int = 5,
         tile: int | None = None,
     ) -> None:
-        path = Path(checkpoint).expanduser()
-        self._recipe, self.model = network.open_network(path, config, device)
+        self._recipe, self.model = network.open_network(checkpoint, config, device)
         recipe = self._recipe
         self.device = network.device_of(self.model)
         self.task = recipe.library.task
-        self.labels = read_labels(recipe.metainfo, str(path))
+        self.labels = read_labels(recipe.metainfo, str(checkpoint))
         self.batch_size = batch_size or recipe.batch_size
         if self.batch_size < 1:
             raise InputError(f'batch_size must be at least 1, not {batch_size}')
@@ -96,7 +96,8 @@ class Predictor:
         if not self._recipe.is_topdown:
             raise InputError('a detector finds the boxes for top-down poses alone')
         if not isinstance(detector, Predictor):
-            detector = Predictor(detector, self.device, min_score=min_score)
+            device = None if is_exported(detector) else self.device  # one runs on the CPU
+            detector = Predictor(detector, device, min_score=min_score)
         if detector.task != 'detection':
             raise InputError(f'the detector is a checkpoint of {detector.task}, not of detection')
         return detector

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmengine.config import Config
 from own_images import SMALL_HEADS
 from trained import Trained
@@ -17,7 +18,8 @@ from scopevit.engine.libraries import find_library
 from scopevit.engine.model import build_model
 from scopevit.errors import InputError
 from scopevit.export import compare, export, export_checkpoint
-from scopevit.export.graphs import Graph, window_starts
+from scopevit.export.exported import description_of
+from scopevit.export.graphs import Graph, Images, window_starts
 from scopevit.hub import get_config
 
 Make = Callable[[str], Trained]
@@ -42,8 +44,8 @@ def test_onnx_runtime_predicts_what_the_library_does(
     onnxruntime = pytest.importorskip('onnxruntime')
     out = exported(task)
     made = trained(task)
-    assert left(out.parent) == ['mine.json', 'mine.onnx']
-    about = json.loads(out.with_suffix('.json').read_text())
+    assert left(out.parent) == ['mine.onnx', 'mine.onnx.json']
+    about = json.loads(description_of(out).read_text())
     assert about['task'] == task
     assert {check['runtime'] for check in about['checks']} == {
         'PyTorch',
@@ -71,7 +73,7 @@ def test_one_stage_detector(tmp_path: Path) -> None:
     meta = {'cfg': cfg.pretty_text, 'dataset_meta': {'classes': ('a',) * 80}}
     torch.save({'meta': meta, 'state_dict': model.state_dict()}, checkpoint)
     out = export_checkpoint(checkpoint, out=tmp_path / 'a.onnx', size=(128, 160))
-    checks = json.loads(out.with_suffix('.json').read_text())['checks']
+    checks = json.loads(description_of(out).read_text())['checks']
     assert [check['runtime'] for check in checks[-3:]] == ['PyTorch', 'ONNX Runtime', 'OpenVINO']
     assert all(one['deviations']['objects: share of matched ones'] == 1 for one in checks)
 
@@ -85,8 +87,23 @@ def test_segmentation_in_windows(trained: Make, tmp_path: Path) -> None:
     content['meta']['cfg'] = cfg.pretty_text
     torch.save(content, tmp_path / 'a.pth')
     out = export_checkpoint(tmp_path / 'a.pth', out=tmp_path / 'a.onnx', size=(96, 72))
-    checks = json.loads(out.with_suffix('.json').read_text())['checks']
+    checks = json.loads(description_of(out).read_text())['checks']
     assert {check['runtime'] for check in checks} == {'PyTorch', 'ONNX Runtime', 'OpenVINO'}
+
+
+@pytest.mark.parametrize('turns', [False, True])
+def test_what_becomes_the_padding(turns: bool) -> None:
+    # A network of BGR images, from a pipeline that gives them so or RGB.
+    mean, std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
+    made = DetDataPreprocessor(mean, std, bgr_to_rgb=False, pad_value=1, pad_size_divisor=4)
+    images = Images(made, is_rgb=turns)
+    expected = [a + b for a, b in zip(mean, std)]
+    # The file takes RGB.
+    assert images.fill_color() == pytest.approx(expected if turns else expected[::-1])
+    filled: np.ndarray = np.empty((1, 4, 4, 3), np.float32)
+    filled[:] = images.fill_color()
+    padded = images(torch.from_numpy(filled[:, :3]))  # (1, 3, 4, 4), the last row is padding
+    torch.testing.assert_close(padded, torch.ones(1, 3, 4, 4), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -116,12 +133,10 @@ class Counting(Graph):
 def test_a_number_of_images_that_is_constant() -> None:
     images = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
     graph = Counting(None, None)  # type: ignore[arg-type]
-    program = export.trace(graph, images, dynamic=False)
-    assert not graph.takes_many
+    program, takes_many = export.trace_for_any_number(graph, images)
+    assert not takes_many
     (numbers,) = program.module()(images[:1])
     assert torch.equal(numbers, torch.ones(1, 4, 5, 3))
-    with pytest.raises(InputError, match='this network cannot be exported'):
-        export.trace(Counting(None, None), images, dynamic=True)  # type: ignore[arg-type]
 
 
 def test_a_runtime_that_cannot_run_it() -> None:
@@ -129,7 +144,7 @@ def test_a_runtime_that_cannot_run_it() -> None:
         raise RuntimeError('invalid index\nin line 3')
 
     with pytest.raises(InputError) as raised:
-        export.run('ONNX Runtime', session, np.zeros((1, 8, 9, 3), np.uint8))
+        export.runtimes.run('ONNX Runtime', session, np.zeros((1, 8, 9, 3), np.uint8))
     message = 'ONNX Runtime cannot run images [1, 8, 9, 3]: RuntimeError: invalid index'
     assert str(raised.value) == message
 
@@ -141,7 +156,7 @@ def test_weights_in_half_precision(task: str, trained: Make, tmp_path: Path) -> 
     made = trained(task)
     out = tmp_path / 'mine.xml'
     export_checkpoint(made.checkpoint, 'openvino', out, half=True, images=made.images)
-    assert left(tmp_path) == ['mine.bin', 'mine.json', 'mine.xml']
+    assert left(tmp_path) == ['mine.bin', 'mine.xml', 'mine.xml.json']
     weights = sum(x.nbytes for x in torch.load(made.checkpoint)['state_dict'].values())
     assert out.with_suffix('.bin').stat().st_size < 0.7 * weights
 

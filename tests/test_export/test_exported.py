@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as coco_mask
 from trained import Trained
 
 from scopevit import Predictor
 from scopevit.engine import test as run_test
 from scopevit.errors import InputError
-from scopevit.export.exported import ExportedModel
+from scopevit.export.exported import ExportedModel, description_of
 
 Make = Callable[[str], Trained]
 Exported = Callable[[str], Path]
@@ -46,7 +47,10 @@ def test_predicts_as_the_checkpoint_does(task: str, trained: Make, exported: Exp
             np.testing.assert_allclose(
                 numbers(mine)[name], value, rtol=1e-3, atol=1e-3, err_msg=name
             )
-        assert (getattr(mine, 'rles', None) is None) == (getattr(other, 'rles', None) is None)
+        if task == 'detection':
+            masks = [coco_mask.decode(list(result.rles)) for result in (mine, other)]
+            assert (masks[0] == masks[1]).mean() > 0.999
+            assert masks[0].any()
 
 
 @pytest.mark.parametrize('task', TASKS)
@@ -67,8 +71,8 @@ def test_tests_as_the_checkpoint_does(
 def copied(exported: Exported, tmp_path: Path) -> Path:
     """An exported file of its own, to be damaged."""
     path = exported('detection')
-    for ending in ('.onnx', '.json'):
-        shutil.copy(path.with_suffix(ending), tmp_path / f'mine{ending}')
+    for file in (path, description_of(path)):
+        shutil.copy(file, tmp_path)
     return tmp_path / 'mine.onnx'
 
 
@@ -79,21 +83,23 @@ def test_a_damaged_file(copied: Path) -> None:
 
 
 def test_a_file_that_is_not_ours(copied: Path) -> None:
-    copied.with_suffix('.json').unlink()
-    with pytest.raises(InputError, match=r'no such file: .*mine\.json; scopevit export writes it'):
+    description_of(copied).unlink()
+    with pytest.raises(
+        InputError, match=r'no such file: .*mine\.onnx\.json; scopevit export writes it'
+    ):
         Predictor(copied)
 
 
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('{', r'mine\.json is no JSON'),
-        ('[]', r'mine\.json is not of scopevit export'),
-        ('{}', r'mine\.json is not of scopevit export: no task, config, input'),
+        ('{', r'mine\.onnx\.json is no JSON'),
+        ('[]', r'mine\.onnx\.json is not of scopevit export'),
+        ('{}', r'mine\.onnx\.json is not of scopevit export: no task, config, input'),
     ],
 )
 def test_a_description_that_is_none(text: str, message: str, copied: Path) -> None:
-    copied.with_suffix('.json').write_text(text)
+    description_of(copied).write_text(text)
     with pytest.raises(InputError, match=message):
         Predictor(copied)
 
@@ -104,29 +110,68 @@ def test_a_description_that_is_none(text: str, message: str, copied: Path) -> No
         (dict(config=5), 'config'),
         (dict(outputs='boxes', classes=None), 'outputs, classes'),
         (dict(input={'shape': [1, 2]}), r'input\.shape'),
-        (dict(settings={}), r'settings\.pipeline, settings\.mean, settings\.divisor'),
+        (dict(settings={}), r'settings\.pipeline, settings\.fill'),
+        (
+            dict(task='segmentation', settings={'pipeline': 'BGR'}),
+            r'settings\.divisor, settings\.align_corners',
+        ),
+        (dict(outputs=[3]), 'outputs'),
     ],
 )
 def test_a_description_of_other_types(change: dict[str, Any], missing: str, copied: Path) -> None:
-    beside = copied.with_suffix('.json')
+    beside = description_of(copied)
     beside.write_text(json.dumps(json.loads(beside.read_text()) | change))
     with pytest.raises(InputError, match=f': no {missing}, or of another type'):
         Predictor(copied)
 
 
 def test_a_description_runs_no_code(copied: Path) -> None:
-    beside = copied.with_suffix('.json')
+    beside = description_of(copied)
     about = json.loads(beside.read_text())
     beside.write_text(json.dumps(about | {'config': 'import os'}))
-    with pytest.raises(InputError, match=r'mine\.json: line 1'):
+    with pytest.raises(InputError, match=r'mine\.onnx\.json: line 1'):
         Predictor(copied)
 
 
 def test_a_backbone_alone(copied: Path) -> None:
-    beside = copied.with_suffix('.json')
+    beside = description_of(copied)
     beside.write_text(json.dumps(json.loads(beside.read_text()) | {'task': 'backbone'}))
     with pytest.raises(InputError, match='is a backbone alone, which gives maps and no answers'):
         Predictor(copied)
+
+
+def test_a_task_that_is_none(copied: Path) -> None:
+    beside = description_of(copied)
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {'task': 'x'}))
+    with pytest.raises(InputError, match="is for 'x', which is none of classification, segment"):
+        Predictor(copied)
+
+
+def test_outputs_that_the_file_lacks(copied: Path) -> None:
+    beside = description_of(copied)
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {'outputs': ['x']}))
+    with pytest.raises(InputError, match=r'mine\.onnx cannot run images'):
+        Predictor(copied)([np.zeros((64, 64, 3), np.uint8)])
+
+
+def test_a_config_of_another_task(trained: Make, exported: Exported) -> None:
+    with pytest.raises(InputError, match=r'mine\.onnx is for detection, and .* for segmentation'):
+        Predictor(exported('detection'), config=trained('segmentation').config)
+
+
+def test_a_detector_that_is_exported(
+    trained: Make, exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of a pose network on a GPU: the detector, on the CPU, is not asked to be there as well.
+    monkeypatch.setattr('scopevit.inference.network.device_of', lambda model: 'cuda:0')
+    pose = Predictor(trained('pose').checkpoint, 'cpu', detector=exported('detection'))
+    assert pose.device == 'cuda:0'
+
+
+def test_several_processes(trained: Make, exported: Exported, tmp_path: Path) -> None:
+    made, path = trained('detection'), exported('detection')
+    with pytest.raises(InputError, match=r'--launcher pytorch: .*mine\.onnx runs in one process'):
+        run_test(made.config, path, work_dir=str(tmp_path), launcher='pytorch')
 
 
 def test_a_pt2_is_not_opened(tmp_path: Path) -> None:
@@ -164,9 +209,9 @@ def shaped(exported: Exported, tmp_path: Path) -> Callable[..., ExportedModel]:
     """A function that opens a detector or other file as one that takes images of some size."""
 
     def open_as(task: str, height: int, width: int) -> ExportedModel:
-        for ending in ('.onnx', '.json'):
-            shutil.copy(exported(task).with_suffix(ending), tmp_path / f'mine{ending}')
-        beside = tmp_path / 'mine.json'
+        for file in (exported(task), description_of(exported(task))):
+            shutil.copy(file, tmp_path)
+        beside = tmp_path / 'mine.onnx.json'
         about = json.loads(beside.read_text())
         about['input']['shape'][1:3] = [height, width]
         beside.write_text(json.dumps(about))
@@ -192,9 +237,9 @@ def test_an_image_of_another_size(
 ) -> None:
     model = shaped(task, 32, 48)
     with pytest.raises(InputError, match=message):
-        model([torch.zeros(3, 40, 40, dtype=torch.uint8)])
+        model([torch.zeros(3, 40, 40, dtype=torch.uint8)], [None])
 
 
 def test_training_is_refused(exported: Exported) -> None:
     with pytest.raises(InputError, match='predicts alone, it cannot loss'):
-        ExportedModel(exported('detection'))([], mode='loss')
+        ExportedModel(exported('detection'))([], [], mode='loss')

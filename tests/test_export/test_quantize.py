@@ -12,6 +12,7 @@ from trained import Trained
 
 from scopevit.errors import InputError
 from scopevit.export import export_checkpoint
+from scopevit.export.exported import description_of
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
@@ -109,7 +110,7 @@ def test_all_in_float_is_the_network(tmp_path: Path) -> None:
 def test_a_network_that_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantize, 'LIMIT', -1.0)
     path = write_network(tmp_path / 'a.onnx')
-    with pytest.raises(InputError, match='--int8: '):
+    with pytest.raises(InputError, match='--int8: each part of the network changes'):
         quantize.quantize(path, photos(8), ('probabilities',), tmp_path / 'b.onnx')
 
 
@@ -142,6 +143,11 @@ def objects(boxes: list[list[float]], scores: list[float]) -> dict[str, np.ndarr
             objects([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.3]),
             objects([[0, 0, 10, 9]], [0.8]),
             0.15,
+        ),
+        (
+            {'keypoints': np.zeros((1, 2, 2))},
+            {'keypoints': np.full((1, 2, 2), np.nan)},
+            1,
         ),
         (objects([], []), objects([], []), 0),
         (objects([], []), objects([[0, 0, 1, 1]], [0.5]), 1),
@@ -180,11 +186,11 @@ def test_export(trained: Callable[[str], Trained], tmp_path: Path) -> None:
     out = export_checkpoint(made.checkpoint, **given, data=str(made.config))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         'a.bin',
-        'a.json',
         'a.xml',
+        'a.xml.json',
         'images',
     ]
-    about = json.loads(out.with_suffix('.json').read_text())
+    about = json.loads(description_of(out).read_text())
     assert about['int8']['share of changed answers'] <= 0.01
     assert about['int8']['layers in 8 bits'] > 0
     assert about['int8']['milliseconds'].keys() == {'float', '8 bits'}

@@ -362,6 +362,18 @@ def test_a_spoilt_description_of_the_data(description, message, trained, tmp_pat
         scopevit.Predictor(tmp_path / 'a.pth')
 
 
+def test_a_checkpoint_by_its_address(trained, monkeypatch):
+    asked = []
+
+    def download(address):
+        asked.append(address)
+        return trained('pose').checkpoint
+
+    monkeypatch.setattr('scopevit.checkpoint.download', download)
+    assert scopevit.Predictor('https://example.org/a.pth', 'cpu').task == 'pose'
+    assert asked == ['https://example.org/a.pth']
+
+
 def test_names_of_fewer_keypoints(trained, tmp_path):
     made = trained('pose')
     content = read_checkpoint(made.checkpoint)
