@@ -28,7 +28,8 @@ def measure(config: str, checkpoint: Path, exported: Path) -> dict[str, Any]:
     found: dict[str, Any] = {'config': str(config)}
     for name, path in (('checkpoint', checkpoint), ('file', exported)):
         with tempfile.TemporaryDirectory() as work_dir:
-            found[name] = test(config_path(config), path, work_dir=work_dir)
+            quiet = {'log_level': 'WARNING'}
+            found[name] = test(config_path(config), path, work_dir=work_dir, cfg_options=quiet)
     return found
 
 
