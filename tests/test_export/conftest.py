@@ -1,11 +1,15 @@
 """Exports of the miniature checkpoints, each made once."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pycocotools import mask as coco_mask
 from trained import Trained
 
+from scopevit import Predictor
 from scopevit.export import export_checkpoint
 
 
@@ -25,3 +29,29 @@ def exported(
         return known[task]
 
     return make
+
+
+@pytest.fixture(scope='session')
+def found_again(trained: Callable[[str], Trained]) -> Path:
+    """A config of the detection in whose data is what the checkpoint finds: metrics are not 0."""
+    made = trained('detection')
+    coco = json.loads((made.data / 'instances.json').read_text())
+    ids = [category['id'] for category in coco['categories']]
+    files = [str(made.images / image['file_name']) for image in coco['images']]
+    results = Predictor(made.checkpoint, 'cpu', min_score=0)(files)
+    found = [
+        one | {'category_id': ids[one['category_id']], 'iscrowd': 0, 'area': mask_area(one)}
+        for image, result in zip(coco['images'], results, strict=True)
+        for one in result.to_coco(image['id'])
+    ]
+    coco['annotations'] = [one | {'id': i + 1} for i, one in enumerate(found)]
+    (made.data / 'found.json').write_text(json.dumps(coco))
+    config = made.config.with_name('found.py')
+    text = made.config.read_text()
+    assert 'instances.json' in text
+    config.write_text(text.replace('instances.json', 'found.json'))
+    return config
+
+
+def mask_area(annotation: dict[str, Any]) -> float:
+    return float(coco_mask.area(annotation['segmentation']))

@@ -16,12 +16,14 @@ NAN = math.nan
 
 
 def test_both_go_through_the_test(
-    trained: Callable[[str], Trained], exported: Callable[[str], Path]
+    trained: Callable[[str], Trained], exported: Callable[[str], Path], found_again: Path
 ) -> None:
-    made = trained('detection')
-    found = metrics.measure(str(made.config), made.checkpoint, exported('detection'))
-    assert found['config'] == str(made.config)
-    assert 'coco/bbox_mAP' in found['file']
+    checkpoint, config = trained('detection').checkpoint, str(found_again)
+    found = metrics.measure(config, checkpoint, exported('detection'))
+    assert found['config'] == config
+    for name in ('coco/bbox_mAP', 'coco/segm_mAP'):
+        assert found['checkpoint'][name] > 0.1
+        assert found['file'][name] == pytest.approx(found['checkpoint'][name], abs=1e-3)
     metrics.check(found)
 
 
