@@ -137,11 +137,12 @@ def test(
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     set_loader_defaults(cfg, library)
-    loaded = read_tested(cfg, checkpoint, tta, launcher)
     if tta:
+        check_no_export(checkpoint)
         enable_tta(cfg, library)
     if show or show_dir:
         enable_drawing(cfg, library, show, show_dir)
+    loaded = read_tested(cfg, checkpoint, launcher)
     announce('checking the files of the data', launcher)
     check_files(cfg, 'test')
     if out:
@@ -161,14 +162,19 @@ def test(
     return metrics
 
 
-def read_tested(cfg: Config, path: str | Path, tta: bool, launcher: str) -> dict[str, Any] | None:
+def check_no_export(path: str | Path) -> None:
+    """Raises an InputError where an exported file is to predict with augmentations."""
+    if is_exported(path):
+        raise InputError(f'--tta: {path} has its test in it; give the checkpoint instead')
+
+
+def read_tested(cfg: Config, path: str | Path, launcher: str) -> dict[str, Any] | None:
     """Reads the checkpoint to test, and puts into the config which it is.
 
     An exported file takes the place of the model there; then this returns None.
 
     Raises:
-        InputError: If it cannot be read, or is an export of another task, to predict with
-            augmentations or in several processes.
+        InputError: If it cannot be read, or is an export of another task or for several processes.
     """
     cfg.load_from, cfg.resume = None, False
     if not is_exported(path):
@@ -179,8 +185,6 @@ def read_tested(cfg: Config, path: str | Path, tta: bool, launcher: str) -> dict
 
     if launcher != 'none':
         raise InputError(f'--launcher {launcher}: {path} runs in one process')
-    if tta:
-        raise InputError(f'--tta: {path} has its test in it; give the checkpoint instead')
     task, wanted = read_description(Path(path))['task'], find_library(cfg.default_scope).task
     if task != wanted:
         raise InputError(f'{path} is for {task}, and {cfg.filename} for {wanted}')

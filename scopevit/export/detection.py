@@ -1,12 +1,13 @@
 """Detectors as they are exported, and what their code needs to be traced."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from mmcv.ops import RoIAlign
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
@@ -29,7 +30,7 @@ class DetectorGraph(Graph):
         size: Height and width of the image.
 
     Raises:
-        InputError: If its masks are made in another way than those of Mask R-CNN.
+        InputError: If it has two stages, or masks, in another way than Mask R-CNN.
     """
 
     takes_many = False
@@ -39,21 +40,36 @@ class DetectorGraph(Graph):
         self.size = size
         roi_head = getattr(model, 'roi_head', None)
         self.has_masks = bool(getattr(model, 'with_mask', False))
-        if self.has_masks and type(roi_head).__name__ != 'StandardRoIHead':
+        self.is_two_stage = type(roi_head).__name__ == 'StandardRoIHead'
+        if not self.is_two_stage and (self.has_masks or roi_head is not None):
             name = type(roi_head or model).__name__
-            raise InputError(f'the masks of {name} cannot be exported: those of Mask R-CNN can')
+            raise InputError(
+                f'{name} cannot be exported: StandardRoIHead, as of Mask R-CNN, and detectors of '
+                'one stage without masks can'
+            )
         names = ('masks', 'box_masks') if self.has_masks else ()
         self.outputs = ('boxes', 'scores', 'labels', *names)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         x = self.images(images)
         sample = DetDataSample(metainfo=self.meta())
-        if not self.has_masks:
+        if not self.is_two_stage:
             found = self.model.predict(x, [sample], rescale=False)[0].pred_instances
             return found.bboxes, found.scores, found.labels
         maps, head = self.model.extract_feat(x), self.model.roi_head
         proposals = self.model.rpn_head.predict(maps, [sample], rescale=False)
-        found = head.predict_bbox(maps, [self.meta()], proposals, head.test_cfg, rescale=False)[0]
+        # The head's own predict_bbox splits the boxes by numbers, which a trace has for constants.
+        rois = bbox2roi([proposals[0].bboxes])
+        outputs = head._bbox_forward(maps, rois)
+        (found,) = head.bbox_head.predict_by_feat(
+            (rois,),
+            (outputs['cls_score'],),
+            (outputs['bbox_pred'],),
+            [self.meta()],
+            rcnn_test_cfg=head.test_cfg,
+        )
+        if not self.has_masks:
+            return found.bboxes, found.scores, found.labels
         masks = head._mask_forward(maps, bbox2roi([found.bboxes]))['mask_preds'].sigmoid()
         if not head.mask_head.class_agnostic:  # (D, classes, h, w) -> (D, 1, h, w)
             index = found.labels[:, None, None, None].expand(-1, 1, *masks.shape[2:])
@@ -83,6 +99,24 @@ def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return F.grid_sample(masks, grid, align_corners=False)[:, 0]
 
 
+def extract(
+    self: SingleRoIExtractor,
+    feats: Sequence[Tensor],
+    rois: Tensor,
+    roi_scale_factor: float | None = None,
+) -> Tensor:
+    """Does what the forward of mmdet's extractor does, whatever the levels of the boxes.
+
+    That one asks whether there are boxes on a level, which a trace takes for a constant.
+    """
+    levels = self.map_roi_levels(rois, len(feats))
+    if roi_scale_factor is not None:
+        rois = self.roi_rescale(rois, roi_scale_factor)
+    places = [(levels == i).nonzero().squeeze(1) for i in range(len(feats))]
+    parts = [layer(x, rois[place]) for layer, x, place in zip(self.roi_layers, feats, places)]
+    return torch.cat(parts)[torch.cat(places).argsort()]
+
+
 @contextmanager
 def traceable(model: torch.nn.Module) -> Iterator[None]:
     """Lets a detector's code be traced for ONNX.
@@ -99,7 +133,9 @@ def traceable(model: torch.nn.Module) -> Iterator[None]:
         patch(f'scopevit.models.{name}.is_known', return_value=False)
         for name in ('cpu', 'scopevit')
     ]
-    with patch('torch.onnx.is_in_onnx_export', return_value=False), unknown[0], unknown[1]:
+    extractor = patch.object(SingleRoIExtractor, 'forward', extract)
+    answer = patch('torch.onnx.is_in_onnx_export', return_value=False)
+    with answer, extractor, unknown[0], unknown[1]:
         try:
             for layer in layers:
                 layer.use_torchvision = True

@@ -26,8 +26,10 @@ def measure(config: str, checkpoint: Path, exported: Path) -> dict[str, Any]:
         exported: The file, its description beside it.
     """
     found: dict[str, Any] = {'config': str(config)}
-    for name, path in (('checkpoint', checkpoint), ('file', exported)):
-        with tempfile.TemporaryDirectory() as work_dir:
+    # One folder until the end: a visualizer with a name writes where its first run did.
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in (('checkpoint', checkpoint), ('file', exported)):
+            work_dir = str(Path(folder, name))
             quiet = {'log_level': 'WARNING'}
             found[name] = test(config_path(config), path, work_dir=work_dir, cfg_options=quiet)
     return found

@@ -79,6 +79,11 @@ def write_traced_onnx(graph: Graph, images: torch.Tensor, opset: int, path: Path
 
     symbolics = (roi_align_symbolic(opset), nms_symbolic(opset))
     with exporting(), traceable(graph), symbolics[0], symbolics[1], torch.no_grad():
+        if not len(graph(images)[0]):
+            # What is left out where nothing is found, as NMS, would be missing in the file.
+            raise InputError(
+                'nothing is found in the first image: name a folder of others by --images'
+            )
         torch.onnx.export(
             graph,
             (images,),
@@ -108,6 +113,8 @@ def roi_align_symbolic(opset: int) -> Iterator[None]:
         index = g.op('Cast', index, to_i=INT64)
         start, end, axis = (g.op('Constant', value_t=torch.tensor([i])) for i in (1, 5, 1))
         boxes = g.op('Slice', rois, start, end, axis)
+        # OpenVINO asks for the four numbers of a box.
+        boxes = g.op('Reshape', boxes, g.op('Constant', value_t=torch.tensor([-1, 4])))
         return g.op(
             'RoiAlign', x, boxes, index,
             coordinate_transformation_mode_s='half_pixel' if aligned else 'output_half_pixel',

@@ -289,6 +289,7 @@ def test_the_page_keeps_what_is_around_the_tables(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_tool(process, tmp_path):
     page = tmp_path / 'page.md'
     page.write_text('<!-- measured -->\n<!-- end of measured -->\n')

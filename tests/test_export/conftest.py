@@ -49,7 +49,10 @@ def found_again(trained: Callable[[str], Trained]) -> Path:
     config = made.config.with_name('found.py')
     text = made.config.read_text()
     assert 'instances.json' in text
-    config.write_text(text.replace('instances.json', 'found.json'))
+    named = (
+        "visualizer = dict(type='DetLocalVisualizer', name='visualizer')\n"  # as recipes have it
+    )
+    config.write_text(text.replace('instances.json', 'found.json') + named)
     return config
 
 

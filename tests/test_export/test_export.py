@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.models.data_preprocessors import DetDataPreprocessor
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from own_images import SMALL_HEADS
 from trained import Trained
@@ -89,6 +90,50 @@ def test_segmentation_in_windows(trained: Make, tmp_path: Path) -> None:
     out = export_checkpoint(tmp_path / 'a.pth', out=tmp_path / 'a.onnx', size=(96, 72))
     checks = json.loads(description_of(out).read_text())['checks']
     assert {check['runtime'] for check in checks} == {'PyTorch', 'ONNX Runtime', 'OpenVINO'}
+
+
+@pytest.mark.slow
+def test_any_number_of_proposals_on_any_level(trained: Make, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip('onnxruntime')
+    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    many = "\nmodel['test_cfg']['rpn'].update(nms_pre=500, max_per_img=500)\n"
+    cfg = Config.fromstring(content['meta']['cfg'] + many, '.py')
+    content['meta']['cfg'] = cfg.pretty_text
+    torch.save(content, tmp_path / 'a.pth')
+    out = export_checkpoint(tmp_path / 'a.pth', out=tmp_path / 'a.onnx')
+    net = export.load_network(tmp_path / 'a.pth', None, None)
+    session = onnxruntime.InferenceSession(str(out))
+    names = [x.name for x in session.get_outputs()]
+    (drawn,) = export.draw_examples(1, net.size, 3)
+    images = [drawn[::-1], drawn.transpose(1, 0, 2), np.where(drawn > 128, 255, 0)]
+    counts = set()
+    for image in images:
+        batch = np.ascontiguousarray(image[None], np.uint8)
+        with torch.no_grad():
+            proposals = find_proposals(net, batch)
+        counts.add(len(proposals.bboxes))
+        found = dict(zip(names, session.run(None, {'images': batch})))
+        assert compare.problem(compare.compare(net.predict(batch), found)) is None
+    assert len(counts) > 1  # or this shows nothing
+
+
+def find_proposals(net: Any, batch: np.ndarray) -> Any:
+    graph = net.graph()
+    maps = graph.model.extract_feat(graph.images(torch.from_numpy(batch)))
+    sample = DetDataSample(metainfo=graph.meta())
+    return graph.model.rpn_head.predict(maps, [sample], rescale=False)[0]
+
+
+def test_a_detector_that_finds_nothing(trained: Make, tmp_path: Path) -> None:
+    pytest.importorskip('onnxruntime')
+    content = torch.load(trained('detection').checkpoint, weights_only=False)
+    sure = "\nmodel['test_cfg']['rcnn'].update(score_thr=1.5)\n"
+    cfg = Config.fromstring(content['meta']['cfg'] + sure, '.py')
+    content['meta']['cfg'] = cfg.pretty_text
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match='nothing is found in the first image: name a folder'):
+        export_checkpoint(tmp_path / 'a.pth')
+    assert left(tmp_path) == ['a.pth']
 
 
 @pytest.mark.parametrize('turns', [False, True])

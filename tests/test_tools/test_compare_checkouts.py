@@ -33,6 +33,7 @@ def other(tmp_path):
     return package.parent
 
 
+@pytest.mark.slow
 def test_slower_larger_and_another_result(other, process):
     done = process(TOOL, other, *CASE)
     assert done.returncode == 0, done.stderr

@@ -45,6 +45,7 @@ METRICS = {
 def run(monkeypatch):
     """tools/demo/run.py as a module."""
     monkeypatch.syspath_prepend(str(RUN.parent))
+    monkeypatch.delitem(sys.modules, 'run', raising=False)  # that of tools/trials
     return importlib.import_module('run')
 
 

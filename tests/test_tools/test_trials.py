@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,7 @@ NARROW = (
 def trials(monkeypatch):
     """The modules of tools/trials."""
     monkeypatch.syspath_prepend(str(TRIALS))
+    monkeypatch.delitem(sys.modules, 'run', raising=False)  # that of tools/demo
     return SimpleNamespace(run=importlib.import_module('run'), sets=importlib.import_module('sets'))
 
 
