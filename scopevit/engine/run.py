@@ -181,13 +181,12 @@ def read_tested(cfg: Config, path: str | Path, launcher: str) -> dict[str, Any] 
         cfg.load_from = str(path)
         return read_weights(path)
     # Imported by those who have one alone: its runtimes are optional.
-    from scopevit.export.exported import ExportedModel, read_description
+    from scopevit.export.exported import ExportedModel, check_task, read_description
 
     if launcher != 'none':
         raise InputError(f'--launcher {launcher}: {path} runs in one process')
-    task, wanted = read_description(Path(path))['task'], find_library(cfg.default_scope).task
-    if task != wanted:
-        raise InputError(f'{path} is for {task}, and {cfg.filename} for {wanted}')
+    wanted = find_library(cfg.default_scope).task
+    check_task(read_description(Path(path)), path, wanted, str(cfg.filename))
     cfg.model = dict(type=f'mmengine.{ExportedModel.__name__}', path=str(path))
     cfg.pop('data_preprocessor', None)  # it is in the file
     return None

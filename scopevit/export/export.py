@@ -131,14 +131,23 @@ def files_beside(target: Path) -> Iterator[Path]:
 
     In an OpenVINO's the weights come first: whoever finds the last file, finds all.
     """
-    try:
+    with cannot_write(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix='.export_') as folder:
-            part = Path(folder) / target.name
-            yield part
-            weights = [target.with_suffix('.bin')] if target.suffix == '.xml' else []
+        made = tempfile.TemporaryDirectory(dir=target.parent, prefix='.export_')
+    with made as folder:
+        part = Path(folder) / target.name
+        yield part
+        weights = [target.with_suffix('.bin')] if target.suffix == '.xml' else []
+        with cannot_write(target):
             for file in (*weights, target, description_of(target)):
                 os.replace(part.with_name(file.name), file)
+
+
+@contextmanager
+def cannot_write(target: Path) -> Iterator[None]:
+    """Makes what the system says of a file one line."""
+    try:
+        yield
     except OSError as error:
         raise InputError(f'--out: cannot write {target}: {error.strerror or error}') from error
 

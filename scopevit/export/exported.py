@@ -80,6 +80,12 @@ def read_description(path: Path) -> dict[str, Any]:
     return about
 
 
+def check_task(about: dict[str, Any], path: str | Path, task: str, source: str) -> None:
+    """Raises an InputError where a config, `source` in messages, is for another task."""
+    if about['task'] != task:
+        raise InputError(f'{path} is for {about["task"]}, and {source} for {task}')
+
+
 def as_checkpoint(about: dict[str, Any], path: Path) -> dict[str, Any]:
     """Returns what a checkpoint has under `meta`, of the file beside an export.
 
@@ -137,11 +143,6 @@ class ExportedModel(BaseModel):
         self.image_channels: int = about['input']['shape'][3]
         self._outputs = outputs_of(about)
         self._session: Session = open_session(self.path, self._outputs)
-
-    def check_task(self, task: str, source: str) -> None:
-        """Raises an InputError where a config, `source` in messages, is for another task."""
-        if self.about['task'] != task:
-            raise InputError(f'{self.path} is for {self.about["task"]}, and {source} for {task}')
 
     def forward(self, inputs: Any, data_samples: Any, mode: str = 'predict') -> list[Any]:
         """Returns data samples with predictions.

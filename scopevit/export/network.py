@@ -4,7 +4,6 @@ import copy
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -183,25 +182,28 @@ def read_examples(folder: str | Path | None, net: Network, count: int = 2) -> li
     """
     if folder is None:
         return list(draw_examples(count, net.size, net.channels))
-    found = list(islice(pipeline_images(folder, net), count))
+    found = list(pipeline_images(folder, net, count))
     if not found:
         raise InputError(f'--images takes images, and {folder} has none')
     return found
 
 
-def pipeline_images(folder: str | Path, net: Network) -> Iterator[np.ndarray]:
+def pipeline_images(folder: str | Path, net: Network, count: int) -> Iterator[np.ndarray]:
     """Yields images of a folder as the test pipeline makes them, (H, W, C) of the export's size.
 
-    Damaged ones are left out, and told.
+    They lie evenly in its order: where it has a folder a class, the first ones are of one. Damaged
+    ones are left out, and told.
     """
     from scopevit.inference.sources import open_sources
 
     pipeline = network.build_pipeline(net.recipe)
-    for item in (item for source in open_sources(folder) for item in source.items(0)):
+    items = [item for source in open_sources(folder) for item in source.items(0)]
+    count = min(count, len(items))
+    for item in (items[i * len(items) // count] for i in range(count)):
         if isinstance(item, InputError):
             print_log(f'left out: {item}', logger='current', level=logging.WARNING)
             continue
-        if item.path is None:  # a video
+        if item.path is None:  # a frame of a video
             continue
         try:
             pixels = images.read_image(item.path, net.recipe.loading, net.channels)

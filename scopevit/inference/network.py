@@ -43,13 +43,13 @@ def open_network(
         recipe = find_recipe(content, path, config)
         return recipe, build_network(recipe, content, path, find_device(device))
     # Imported by those who have one alone: its runtimes are optional.
-    from scopevit.export.exported import ExportedModel, as_checkpoint
+    from scopevit.export.exported import ExportedModel, as_checkpoint, check_task
 
     if device not in (None, 'cpu'):
         raise InputError(f'{path}: exported files run on the CPU here, not on {device!r}')
     model = ExportedModel(path)
     recipe = find_recipe(as_checkpoint(model.about, path), path, config)
-    model.check_task(recipe.library.task, recipe.source)
+    check_task(model.about, path, recipe.library.task, recipe.source)
     return recipe, model.eval()
 
 
