@@ -15,6 +15,7 @@ from mmengine.config import Config
 from own_images import SMALL_HEADS
 from trained import Trained
 
+from scopevit.checkpoint import read_checkpoint
 from scopevit.engine.libraries import find_library
 from scopevit.engine.model import build_model
 from scopevit.errors import InputError
@@ -79,14 +80,19 @@ def test_one_stage_detector(tmp_path: Path) -> None:
     assert all(one['deviations']['objects: share of matched ones'] == 1 for one in checks)
 
 
+def save_with_test_cfg(made: Trained, test_cfg: dict[str, Any], path: Path) -> None:
+    """Saves a checkpoint whose model is tested in another way."""
+    content: Any = read_checkpoint(made.checkpoint)
+    cfg = Config.fromstring(content['meta']['cfg'], '.py')
+    cfg.merge_from_dict({'model': {'test_cfg': test_cfg}})
+    torch.save(content | {'meta': content['meta'] | {'cfg': cfg.pretty_text}}, path)
+
+
 @pytest.mark.slow
 def test_segmentation_in_windows(trained: Make, tmp_path: Path) -> None:
     pytest.importorskip('onnxruntime')
-    content = torch.load(trained('segmentation').checkpoint, weights_only=False)
-    windows = "\nmodel['test_cfg'] = dict(mode='slide', crop_size=(48, 40), stride=(32, 30))\n"
-    cfg = Config.fromstring(content['meta']['cfg'] + windows, '.py')
-    content['meta']['cfg'] = cfg.pretty_text
-    torch.save(content, tmp_path / 'a.pth')
+    windows = dict(_delete_=True, mode='slide', crop_size=(48, 40), stride=(32, 30))
+    save_with_test_cfg(trained('segmentation'), windows, tmp_path / 'a.pth')
     out = export_checkpoint(tmp_path / 'a.pth', out=tmp_path / 'a.onnx', size=(96, 72))
     checks = json.loads(description_of(out).read_text())['checks']
     assert {check['runtime'] for check in checks} == {'PyTorch', 'ONNX Runtime', 'OpenVINO'}
@@ -95,11 +101,8 @@ def test_segmentation_in_windows(trained: Make, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_any_number_of_proposals_on_any_level(trained: Make, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip('onnxruntime')
-    content = torch.load(trained('detection').checkpoint, weights_only=False)
-    many = "\nmodel['test_cfg']['rpn'].update(nms_pre=500, max_per_img=500)\n"
-    cfg = Config.fromstring(content['meta']['cfg'] + many, '.py')
-    content['meta']['cfg'] = cfg.pretty_text
-    torch.save(content, tmp_path / 'a.pth')
+    many = dict(rpn=dict(nms_pre=500, max_per_img=500))
+    save_with_test_cfg(trained('detection'), many, tmp_path / 'a.pth')
     out = export_checkpoint(tmp_path / 'a.pth', out=tmp_path / 'a.onnx')
     net = export.load_network(tmp_path / 'a.pth', None, None)
     session = onnxruntime.InferenceSession(str(out))
@@ -126,11 +129,8 @@ def find_proposals(net: Any, batch: np.ndarray) -> Any:
 
 def test_a_detector_that_finds_nothing(trained: Make, tmp_path: Path) -> None:
     pytest.importorskip('onnxruntime')
-    content = torch.load(trained('detection').checkpoint, weights_only=False)
-    sure = "\nmodel['test_cfg']['rcnn'].update(score_thr=1.5)\n"
-    cfg = Config.fromstring(content['meta']['cfg'] + sure, '.py')
-    content['meta']['cfg'] = cfg.pretty_text
-    torch.save(content, tmp_path / 'a.pth')
+    sure = dict(rcnn=dict(score_thr=1.5))
+    save_with_test_cfg(trained('detection'), sure, tmp_path / 'a.pth')
     with pytest.raises(InputError, match='nothing is found in the first image: name a folder'):
         export_checkpoint(tmp_path / 'a.pth')
     assert left(tmp_path) == ['a.pth']
@@ -295,3 +295,22 @@ def test_a_missing_runtime_is_named(
     monkeypatch.setattr(export.writers.importlib, 'import_module', missing)
     with pytest.raises(InputError, match='onnx is not installed: pip install onnx'):
         export_checkpoint(trained('pose').checkpoint, out=tmp_path / 'mine.onnx')
+
+
+def test_a_folder_that_cannot_be_written(trained: Make, tmp_path: Path) -> None:
+    pytest.importorskip('onnxruntime')
+    (tmp_path / 'a').write_text('no folder')
+    with pytest.raises(InputError, match=r'^--out: cannot write .*mine\.onnx: (Not a dir|File ex)'):
+        export_checkpoint(trained('detection').checkpoint, out=tmp_path / 'a' / 'mine.onnx')
+
+
+def test_images_lie_evenly_in_their_folder(trained: Make, tmp_path: Path) -> None:
+    # As a folder a class would have them: all of the first come before those of the second.
+    for name, value in (('a', 0), ('b', 255)):
+        (tmp_path / name).mkdir()
+        for i in range(8):
+            cv2.imwrite(str(tmp_path / name / f'{i}.png'), np.full((40, 40, 3), value, np.uint8))
+    net = export.load_network(trained('segmentation').checkpoint, None, None)
+    found = export.read_examples(tmp_path, net, 4)
+    assert [int(image.mean()) for image in found] == [0, 0, 255, 255]
+    assert len(export.read_examples(tmp_path, net, 100)) == 16
