@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', help='checkpoint file, which has its config in it')
     parser.add_argument('--format', choices=ENDINGS, default='onnx', help='default: onnx')
     parser.add_argument('--out', metavar='FILE', help='default: beside the checkpoint')
-    parser.add_argument('--dynamic', action='store_true', help='images of any size')
+    parser.add_argument(
+        '--dynamic', action='store_true', help='images of any size; of a detector, any number'
+    )
     parser.add_argument('--backbone', action='store_true', help='the backbone alone')
     add_shape_argument(parser, default='what the test pipeline makes of them')
     parser.add_argument('--images', metavar='DIR', help='compare predictions of these images')

@@ -20,9 +20,9 @@ from scopevit.export.graphs import Graph, Images
 class DetectorGraph(Graph):
     """Gives `boxes`, (D, 4), `scores`, (D,), `labels`, (D,), and of some `masks`, (D, H, W).
 
-    It takes one image of one size. Boxes are left, top, right and bottom in its pixels, masks bool
-    of its size; non-maximum suppression is done. `box_masks`, (D, h, w), are the probabilities that
-    masks are made of: each fills its box.
+    It takes one image of one size; `batches.loop_over_images` makes it one of many. Boxes are left,
+    top, right and bottom in its pixels, masks bool of its size; non-maximum suppression is done.
+    `box_masks`, (D, h, w), are the probabilities that masks are made of: each fills its box.
 
     Args:
         model: Of mmdet.
@@ -48,6 +48,9 @@ class DetectorGraph(Graph):
                 'one stage without masks can'
             )
         names = ('masks', 'box_masks') if self.has_masks else ()
+        head = roi_head or getattr(model, 'bbox_head', None)
+        limit = (getattr(head, 'test_cfg', None) or {}).get('max_per_img', -1)
+        self.most = limit if limit > 0 else None
         self.outputs = ('boxes', 'scores', 'labels', *names)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,8 @@ def export_checkpoint(
         checkpoint: File of a training, which has its config and classes in it.
         format: 'onnx', 'openvino' or 'pt2'.
         out: The file; by default beside the checkpoint, with the ending of the format.
-        dynamic: Whether height and width of the images may be others than `size`.
+        dynamic: Whether height and width of the images may be others than `size`; of a detector,
+            whether it takes any number of images.
         backbone: Whether to export the backbone alone, with its maps.
         size: Height and width of the images; by default what the test pipeline gives.
         images: Folder of images to compare predictions of; by default some are drawn.
@@ -161,19 +162,18 @@ def export_network(
     part: Path,
 ) -> None:
     """Writes a network and its description, and proves them; see `export_checkpoint`."""
-    graph = net.graph(wanted.backbone)
+    graph = net.graph(wanted.backbone, any_size=wanted.dynamic)
     examples: np.ndarray = np.stack([photos[0], photos[-1]])
     opened = write(graph, net, examples, wanted, opset, part)
-    checks = prove(graph, net, opened, examples, wanted)
-    about = describe(net, graph, checkpoint, part, wanted.dynamic, wanted.backbone)
-    about |= {'format': wanted.format, 'opset': opset if wanted.format != 'pt2' else None}
+    proof: dict[str, Any] = {'checks': prove(graph, net, opened, examples, wanted)}
     if wanted.int8:
         from scopevit.export.quantize import write_int8  # which imports onnx
 
-        about['int8'] = write_int8(part, photos, graph.outputs)
-        about['int8']['checks of the network in float'] = checks
-    else:
-        about['checks'] = checks
+        found = write_int8(part, photos, graph, loops=is_loop(net, wanted))
+        proof = {'int8': found | {'checks of the network in float': proof['checks']}}
+    any_size = wanted.dynamic and not is_loop(net, wanted)
+    about = describe(net, graph, checkpoint, part, any_size, wanted.backbone)
+    about |= {'format': wanted.format, 'opset': opset if wanted.format != 'pt2' else None} | proof
     about['sha256'] = hash_files(part)
     write_json(description_of(part), about)
     if wanted.data is not None:
@@ -191,9 +191,9 @@ def check_options(net: Network, wanted: Wanted, opset: int | None) -> int:
         raise InputError('--format pt2: detectors cannot be written so; onnx and openvino can')
     if dynamic and format == 'pt2':
         raise InputError('--dynamic: a pt2 has one size; onnx and openvino take any')
-    if dynamic and not backbone and task in ('detection', 'pose'):
+    if dynamic and not backbone and task == 'pose':
         raise InputError(
-            f'--dynamic: a network for {task} takes images of one size; classification, '
+            '--dynamic: a network for pose takes images of one size; classification, '
             'segmentation and --backbone take others'
         )
     is_slide = task == 'segmentation' and net.model.test_cfg.get('mode') == 'slide'
@@ -215,6 +215,8 @@ def write(
     onnx_path = path.with_suffix('.onnx')
     if is_traced(net.recipe.library.task, wanted.backbone):
         writers.write_traced_onnx(graph, torch.from_numpy(examples[:1]), opset, onnx_path)
+        if is_loop(net, wanted) and not wanted.int8:  # which is made of the network for one image
+            writers.loop_over_images(graph, onnx_path)
     else:
         if dynamic:
             drawn = draw_examples(2, writers.DYNAMIC_SIZE, net.channels)
@@ -241,6 +243,11 @@ def write(
 def is_traced(task: str, backbone: bool) -> bool:
     """Whether a network goes through the older exporter."""
     return task == 'detection' and not backbone
+
+
+def is_loop(net: Network, wanted: Wanted) -> bool:
+    """Whether the file has the network for one image in a loop."""
+    return wanted.dynamic and is_traced(net.recipe.library.task, wanted.backbone)
 
 
 def trace_for_any_number(graph: Graph, images: torch.Tensor) -> tuple[Any, bool]:
@@ -272,22 +279,39 @@ def prove(
     batches = [examples[i : i + 1] for i in range(len(examples))]
     if graph.takes_many:
         batches = [examples[:1], examples]
-    if wanted.dynamic:
+    if wanted.dynamic and not is_loop(net, wanted):
         height, width = net.size
         for size in ((height + 32, width + 64), (height // 2 + 17, width + 7)):
             batches.append(draw_examples(1, size, net.channels))
+    finds_objects = 'boxes' in graph.outputs  # of each image another number
     checks = []
     for batch in batches:
-        expected = maps_of(net, batch, graph) if wanted.backbone else net.predict(batch)
-        shape = list(batch.shape)
+        if wanted.backbone:
+            expected = [maps_of(net, batch, graph)]
+        else:
+            parts = [image[None] for image in batch] if finds_objects else [batch]
+            expected = [net.predict(part) for part in parts]
         for name, session in sessions.items():
-            deviations = compare.compare(expected, runtimes.run(name, session, batch))
-            is_half = wanted.half and name == 'OpenVINO'
-            problem = compare.problem(deviations, compare.HALF if is_half else compare.EXACT)
-            if problem is not None:
-                raise InputError(f'{name} predicts something else of images {shape}: {problem}')
-            checks.append({'runtime': name, 'images': shape, 'deviations': deviations})
+            if name == 'PyTorch' and finds_objects and len(batch) > 1:
+                continue  # it has no loop
+            found = runtimes.run(name, session, batch)
+            answers = runtimes.split(found) if finds_objects else [found]
+            tolerance = compare.HALF if wanted.half and name == 'OpenVINO' else compare.EXACT
+            for one, other in zip(expected, answers, strict=True):
+                deviations = compare.compare(one, other)
+                check = {'runtime': name, 'images': list(batch.shape), 'deviations': deviations}
+                raise_for(check, tolerance)
+                checks.append(check)
     return checks
+
+
+def raise_for(check: Mapping[str, Any], tolerance: compare.Tolerance) -> None:
+    """Raises an InputError where a runtime is too far from the library."""
+    problem = compare.problem(check['deviations'], tolerance)
+    if problem is not None:
+        raise InputError(
+            f'{check["runtime"]} predicts something else of images {check["images"]}: {problem}'
+        )
 
 
 def maps_of(net: Network, batch: np.ndarray, graph: Graph) -> dict[str, np.ndarray]:

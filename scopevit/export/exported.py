@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from scopevit.errors import InputError
 from scopevit.export.preprocessing import put_into_corner
-from scopevit.export.runtimes import Session, open_session, run
+from scopevit.export.runtimes import Session, open_session, run, split
 from scopevit.inference.stored_config import parse_config
 
 # What the file beside an export must have for it to be used here.
@@ -158,13 +158,12 @@ class ExportedModel(BaseModel):
         if mode != 'predict':
             raise InputError(f'{self.path}: an exported network predicts alone, it cannot {mode}')
         images = [self._as_image(one) for one in inputs]
+        sized = [self._of_size(image) for image in images]
         takes_many = self.about['input']['shape'][0] == 'batch'
-        if takes_many and len({image.shape for image in images}) == 1:
-            self._check_size(images[0])
-            found = self._run(np.stack(images))
-            answers = [{name: x[i] for name, x in found.items()} for i in range(len(images))]
+        if takes_many and len({image.shape for image in sized}) == 1:
+            answers = self._run(np.stack(sized))
         else:
-            answers = [self._run_one(image) for image in images]
+            answers = [answer for image in sized for answer in self._run(image[None])]
         add = getattr(self, f'_add_{self.about["task"]}')
         return [add(*each) for each in zip(answers, data_samples, images)]
 
@@ -174,7 +173,10 @@ class ExportedModel(BaseModel):
         is_turned = image.shape[2] == 3 and self.about['settings']['pipeline'] == 'BGR'
         return np.ascontiguousarray(image[..., ::-1] if is_turned else image)
 
-    def _check_size(self, image: np.ndarray) -> None:
+    def _of_size(self, image: np.ndarray) -> np.ndarray:
+        """Returns an image as the file takes it."""
+        if self.about['task'] == 'detection':
+            return self._padded(image)
         size = self.about['input']['shape'][1:3]
         if size != ['height', 'width'] and size != list(image.shape[:2]):
             raise InputError(
@@ -182,15 +184,10 @@ class ExportedModel(BaseModel):
                 f'pipeline gives {image.shape[0]}x{image.shape[1]}: export with --dynamic, or '
                 'with this --shape'
             )
+        return image
 
-    def _run_one(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        if self.about['task'] != 'detection':
-            self._check_size(image)
-            return {name: x[0] for name, x in self._run(image[None]).items()}
-        return self._run(self._padded(image)[None])
-
-    def _run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
-        return run(str(self.path), self._session, batch)
+    def _run(self, batch: np.ndarray) -> list[dict[str, np.ndarray]]:
+        return split(run(str(self.path), self._session, batch))
 
     def _padded(self, image: np.ndarray) -> np.ndarray:
         """Puts an image into the upper left corner of one of the size that the file takes."""

@@ -83,10 +83,12 @@ class Graph(nn.Module):
     Attributes:
         outputs: Names of what it gives.
         takes_many: Whether its file takes any number of images; otherwise it takes one.
+        most: Objects that it finds at most; None where there is no limit, or there are none.
     """
 
     outputs: tuple[str, ...] = ()
     takes_many = True
+    most: int | None = None
 
     def __init__(self, model: Any, images: Images) -> None:
         super().__init__()
@@ -196,3 +198,48 @@ def switch_to_deploy(model: nn.Module) -> None:
     for module in list(model.modules()):
         if isinstance(module, ScopeViT):
             module.switch_to_deploy()
+
+
+def pool_any_size(model: nn.Module) -> None:
+    """Puts `AnySizePool` in the place of adaptive poolings, which ONNX has for known sizes alone.
+
+    In place. Those to one bin, which ONNX has as a mean, stay.
+    """
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
+                setattr(parent, name, AnySizePool(child.output_size))
+
+
+class AnySizePool(nn.Module):
+    """Adaptive average pooling as weighted sums.
+
+    Args:
+        bins: Height and width of what it gives, or both; as PyTorch's, None is that of the maps.
+    """
+
+    def __init__(self, bins: int | tuple[int | None, ...] | None) -> None:
+        super().__init__()
+        self.bins = bins if isinstance(bins, tuple) else (bins, bins)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pools maps, (N, C, H, W)."""
+        rows, columns = (
+            shares(side, bins or side, x) for side, bins in zip(x.shape[-2:], self.bins)
+        )
+        # Sums instead of products of matrices, whose reshapes take `torch.export` minutes.
+        x = (x[:, :, None] * rows[:, :, None]).sum(dim=3)  # (N, C, 1, H, W) -> (N, C, bins, W)
+        return (x[:, :, :, None] * columns).sum(dim=4)  # (N, C, bins, 1, W) -> (N, C, bins, bins)
+
+
+def shares(side: int, bins: int, like: Tensor) -> Tensor:
+    """Returns the share of each pixel of a side in the mean of each bin, (bins, side).
+
+    A bin i has the pixels from floor(i * side / bins) to before ceil((i + 1) * side / bins), as
+    PyTorch's.
+    """
+    pixels = torch.arange(side, device=like.device)
+    bin = torch.arange(bins, device=like.device)[:, None]
+    is_in = (pixels >= bin * side // bins) & (pixels < ((bin + 1) * side + bins - 1) // bins)
+    weights = is_in.to(like.dtype)
+    return weights / weights.sum(dim=1, keepdim=True)

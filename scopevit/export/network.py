@@ -20,6 +20,7 @@ from scopevit.export.graphs import (
     Graph,
     Images,
     SegmentorGraph,
+    pool_any_size,
     switch_to_deploy,
 )
 from scopevit.export.preprocessing import fixed_size, put_into_corner
@@ -51,14 +52,16 @@ class Network:
         """Whether the pipeline's images are RGB."""
         return self.recipe.loading.is_rgb
 
-    def graph(self, backbone: bool = False) -> Graph:
-        """Returns what is exported, of the model or of its backbone alone.
+    def graph(self, backbone: bool = False, any_size: bool = False) -> Graph:
+        """Returns what is exported, of the model or of its backbone alone, for images of any size.
 
         Raises:
             InputError: If this kind of model cannot be exported.
         """
         model = copy.deepcopy(self.model)
         switch_to_deploy(model)
+        if any_size:
+            pool_any_size(model)
         inputs = Images(model.data_preprocessor, self.is_rgb)
         if backbone:
             example = torch.zeros(2, self.channels, *self.size)

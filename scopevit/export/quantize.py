@@ -21,7 +21,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from scopevit.errors import InputError, error_text
 from scopevit.export import compare, writers
-from scopevit.export.runtimes import Session, open_onnx, open_openvino
+from scopevit.export.graphs import Graph
+from scopevit.export.runtimes import Session, open_onnx, open_openvino, split
 
 QUANTIZED = ('Conv', 'MatMul', 'Gemm')
 DEQUANTIZED = '_DequantizeLinear_Output'  # the end of ONNX Runtime's names of tensors
@@ -30,30 +31,37 @@ ROUNDS = 11  # of timing
 LIMIT = 0.01  # share of the answers that may become others
 
 
-def write_int8(part: Path, images: Sequence[np.ndarray], outputs: Sequence[str]) -> dict[str, Any]:
+def write_int8(
+    part: Path, images: Sequence[np.ndarray], graph: Graph, loops: bool
+) -> dict[str, Any]:
     """Replaces a network by its 8-bit form, for the runtime of its file.
 
     Args:
         part: File of ONNX or OpenVINO, in a folder of its own with the network in float as ONNX.
         images: (H, W, C) each.
-        outputs: Names of its outputs.
+        graph: The network.
+        loops: Whether the file has it in a loop over images.
 
     Returns:
         What `quantize` found, and milliseconds of an image in float and in 8 bits.
     """
     opener = open_onnx if part.suffix == '.onnx' else open_openvino
+    outputs = graph.outputs
     path = part.with_suffix('.onnx')
     float_path = Path(shutil.move(path, path.with_name('float.onnx')))
     found = quantize(float_path, images, outputs, path, opener)
     forms = {'float': float_path, '8 bits': path}
     sessions = {name: opener(file, outputs) for name, file in forms.items()}
-    found['milliseconds'] = time_in_turn(sessions, images[0][None])
+    batch = images[0][None]
+    found['milliseconds'] = time_in_turn(sessions, batch)
+    if loops:
+        writers.loop_over_images(graph, path)
     if part.suffix == '.xml':
         writers.write_openvino(path, False, part)
-        batch = images[0][None]
-        share = changed(sessions['8 bits'](batch), open_openvino(part, outputs)(batch))
-        if not share <= LIMIT:
-            raise InputError(f'--int8: OpenVINO changes {share:.1%} of the answers by saving')
+    answers = opener(part, outputs)(batch)
+    share = changed(sessions['8 bits'](batch), split(answers)[0] if loops else answers)
+    if not share <= LIMIT:
+        raise InputError(f'--int8: {share:.1%} of the answers change by saving')
     return found
 
 

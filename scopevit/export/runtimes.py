@@ -1,6 +1,6 @@
 """Exported files in their runtimes: arrays in, arrays by name out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +95,20 @@ def run(name: str, session: Session, batch: np.ndarray) -> dict[str, np.ndarray]
     except Exception as error:  # each runtime has errors of its own
         shape = list(batch.shape)
         raise InputError(f'{name} cannot run images {shape}: {error_text(error)}') from error
+
+
+def split(found: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """Returns the answers to each of a batch of images, without objects that are none.
+
+    Args:
+        found: Outputs by name, (N, ...) each, or of a detector for one image what it found.
+    """
+    if 'labels' in found and found['labels'].ndim == 1:
+        return [dict(found)]
+    if 'labels' not in found:
+        count = len(next(iter(found.values())))
+        return [{name: array[i] for name, array in found.items()} for i in range(count)]
+    counts = (found['labels'] >= 0).sum(axis=1)
+    return [
+        {name: array[i, :count] for name, array in found.items()} for i, count in enumerate(counts)
+    ]

@@ -96,6 +96,20 @@ def write_traced_onnx(graph: Graph, images: torch.Tensor, opset: int, path: Path
         )
 
 
+def loop_over_images(graph: Graph, path: Path) -> None:
+    """Makes a detector for any number of images of a file, in place, and of its graph.
+
+    Raises:
+        InputError: If it has no limit of objects.
+    """
+    from scopevit.export import batches  # which imports onnx
+
+    if graph.most is None:
+        raise InputError('--dynamic: of this detector, test_cfg has no max_per_img above 0')
+    batches.loop_file(path, graph.most)
+    graph.takes_many = True
+
+
 @contextmanager
 def roi_align_symbolic(opset: int) -> Iterator[None]:
     """Writes torchvision's RoIAlign as that of ONNX.

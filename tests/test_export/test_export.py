@@ -63,21 +63,32 @@ def test_onnx_runtime_predicts_what_the_library_does(
     assert compare.problem(compare.compare(net.predict(batch), found)) is None
 
 
-@pytest.mark.slow
-def test_one_stage_detector(tmp_path: Path) -> None:
-    cfg = get_config('retinanet_scopevit-xtiny_fpn_1x_coco')
+def save_recipe(name: str, folder: Path, **metainfo: Any) -> Path:
+    """Saves a checkpoint of a recipe with small heads and random weights."""
+    cfg = get_config(name)
     find_library(cfg.default_scope)
-    cfg.merge_from_dict({k: int(v) for k, v in (option.split('=') for option in SMALL_HEADS)})
+    known = [option.split('=') for option in SMALL_HEADS]
+    cfg.merge_from_dict({k: int(v) for k, v in known if k.split('.')[1] in cfg.model})
     torch.manual_seed(0)
     model: Any = build_model(cfg)
-    torch.nn.init.zeros_(model.bbox_head.retina_cls.bias)  # or it finds nothing
-    checkpoint = tmp_path / 'a.pth'
-    meta = {'cfg': cfg.pretty_text, 'dataset_meta': {'classes': ('a',) * 80}}
-    torch.save({'meta': meta, 'state_dict': model.state_dict()}, checkpoint)
-    out = export_checkpoint(checkpoint, out=tmp_path / 'a.onnx', size=(128, 160))
-    checks = json.loads(description_of(out).read_text())['checks']
-    assert [check['runtime'] for check in checks[-3:]] == ['PyTorch', 'ONNX Runtime', 'OpenVINO']
+    if name.startswith('retinanet'):
+        torch.nn.init.zeros_(model.bbox_head.retina_cls.bias)  # or it finds nothing
+    meta = {'cfg': cfg.pretty_text, 'dataset_meta': metainfo}
+    torch.save({'meta': meta, 'state_dict': model.state_dict()}, folder / 'a.pth')
+    return folder / 'a.pth'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('dynamic', [False, True])
+def test_one_stage_detector(dynamic: bool, tmp_path: Path) -> None:
+    checkpoint = save_recipe('retinanet_scopevit-xtiny_fpn_1x_coco', tmp_path, classes=('a',) * 80)
+    out = export_checkpoint(checkpoint, out=tmp_path / 'a.onnx', size=(128, 160), dynamic=dynamic)
+    about = json.loads(description_of(out).read_text())
+    assert about['input']['shape'] == ['batch' if dynamic else 1, 128, 160, 3]
+    checks = about['checks']
+    assert {check['runtime'] for check in checks} == {'PyTorch', 'ONNX Runtime', 'OpenVINO'}
     assert all(one['deviations']['objects: share of matched ones'] == 1 for one in checks)
+    assert ([2, 128, 160, 3] in [one['images'] for one in checks]) == dynamic
 
 
 def save_with_test_cfg(made: Trained, test_cfg: dict[str, Any], path: Path) -> None:
@@ -208,10 +219,19 @@ def test_weights_in_half_precision(task: str, trained: Make, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_one_file_for_any_size(trained: Make, tmp_path: Path) -> None:
+    check_any_size(trained('segmentation').checkpoint, tmp_path)
+
+
+@pytest.mark.slow
+def test_pooling_for_any_size(tmp_path: Path) -> None:
+    name = 'upernet_scopevit-xtiny_8xb2-160k_ade20k-512x512'
+    check_any_size(save_recipe(name, tmp_path, classes=('a',) * 150), tmp_path)
+
+
+def check_any_size(checkpoint: Path, folder: Path) -> None:
     onnxruntime = pytest.importorskip('onnxruntime')
-    made = trained('segmentation')
-    out = export_checkpoint(made.checkpoint, out=tmp_path / 'mine.onnx', dynamic=True)
-    net = export.load_network(made.checkpoint, None, None)
+    out = export_checkpoint(checkpoint, out=folder / 'mine.onnx', dynamic=True)
+    net = export.load_network(checkpoint, None, None)
     session = onnxruntime.InferenceSession(str(out))
     for size in ((32, 32), (97, 131), (40, 600), (224, 320)):
         batch = export.draw_examples(2, size, 3)
