@@ -7,6 +7,8 @@ import re
 import shutil
 import struct
 import sys
+import zipfile
+import zlib
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -82,6 +84,7 @@ def read_file(path: Path) -> object:
             return safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError) as error:
             raise InputError(f'not a safetensors file, or a damaged one: {path}') from error
+    check_sums(path)
     try:
         # timm's training scripts, and so the authors', keep their parsed arguments beside the
         # weights; a Namespace holds values and runs nothing.
@@ -98,6 +101,25 @@ def read_file(path: Path) -> object:
     except (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
             struct.error) as error:  # fmt: skip
         raise InputError(f'not a checkpoint of torch.save, or a damaged one: {path}') from error
+
+
+def check_sums(path: Path) -> None:
+    """Compares the checksums in a file of `torch.save`, a zip archive, which torch does not.
+
+    Raises:
+        InputError: If one is another: a bit of the weights has changed.
+    """
+    if not zipfile.is_zipfile(path):  # before torch 1.6, files were none
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    # Whatever its reader says to bytes that are none.
+    except (EOFError, NotImplementedError, OSError, RuntimeError, ValueError, struct.error,
+            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+        raise InputError(f'not a checkpoint of torch.save, or a damaged one: {path}') from error
+    if damaged:
+        raise InputError(f'damaged, the checksum of {damaged} in it is another: {path}')
 
 
 def read_from_zoo(name: str) -> object:

@@ -26,12 +26,24 @@ def replacing(path: str | Path, ending: str = '') -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
+        # A machine that goes down later leaves the old file or the new one, not an empty one.
+        flush(part)
         os.replace(part, path)
+        flush(path.parent)
     except OSError as error:
         raise InputError(f'cannot write {path}: {error.strerror or error}') from error
     finally:
         if part.is_file():
             part.unlink()
+
+
+def flush(path: Path) -> None:
+    """Waits until the disk has a file, or what a folder lists."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -113,3 +113,28 @@ def test_bytes_that_are_no_checkpoint(content, tmp_path):
     (tmp_path / 'a.pth').write_bytes(content)
     with pytest.raises(InputError, match='not a checkpoint of torch.save, or a damaged one'):
         read_checkpoint(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('how', ['a bit', 'a block'])
+def test_weights_that_changed_on_the_disk(how, tmp_path):
+    path = tmp_path / 'a.pth'
+    weights = torch.arange(1000, dtype=torch.float64)
+    torch.save({'state_dict': {'a': weights}}, path)
+    content = bytearray(path.read_bytes())
+    start = content.index(weights.numpy().tobytes())
+    if how == 'a bit':
+        content[start + 4001] ^= 1
+    else:
+        content[start : start + 512] = bytes(512)
+    path.write_bytes(content)
+    torch.load(path)  # torch has nothing against it
+    with pytest.raises(InputError, match=r'^damaged, the checksum of .*data/0 in it is another: '):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize('new', [True, False])
+def test_whole_files_have_their_checksums(new, tmp_path):
+    path = tmp_path / 'a.pth'
+    content = {'a': torch.randn(3, 5), 'b': [1, 2.5]}
+    torch.save(content, path, _use_new_zipfile_serialization=new)
+    torch.testing.assert_close(read_checkpoint(path), content, rtol=0, atol=0)

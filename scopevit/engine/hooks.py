@@ -24,6 +24,13 @@ class CarefulCheckpointHook(CheckpointHook):
     a training in the copy would remove files of the original.
     """
 
+    def before_train(self, runner: Runner) -> None:
+        """Removes what a training that was killed has left of a checkpoint."""
+        super().before_train(runner)
+        if is_main_process() and '://' not in self.out_dir:
+            for part in Path(self.out_dir).glob('*.pth.*.part'):
+                part.unlink()
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Leaves the folder out of the paths that mmengine puts into a checkpoint."""
         info = checkpoint['message_hub']['runtime_info']  # copies of the runner's

@@ -213,7 +213,7 @@ def read_start(cfg: Config, resume: str | None, pretrained: str | None) -> dict[
     """
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
-    last = read_last_checkpoint(cfg.work_dir) if resume == 'auto' else None
+    last = read_last_checkpoint(cfg.work_dir, checkpoint_folder(cfg)) if resume == 'auto' else None
     if last is not None:
         cfg.load_from, cfg.resume = str(last[0]), True
         return last[1]
@@ -228,6 +228,13 @@ def read_start(cfg: Config, resume: str | None, pretrained: str | None) -> dict[
         cfg.load_from = str(resume)
         return read_resumable(cfg.load_from)
     return read_weights(cfg.load_from) if cfg.get('load_from') else None
+
+
+def checkpoint_folder(cfg: Config) -> str | None:
+    """Returns the folder besides the work dir that a config has checkpoints go to, if any."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    folder: str | None = hook.get('out_dir')
+    return None if folder is None or '://' in folder else folder
 
 
 def build_runner(

@@ -1,7 +1,7 @@
 """mmengine's Runner, with checks before the first iteration and checkpoints written whole."""
 
-import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from scopevit.engine.hooks import AverageBuffersHook, CarefulCheckpointHook
 from scopevit.engine.logs import ShortPassLoggerHook
 from scopevit.engine.model import load_weights, unwrap_model
 from scopevit.errors import InputError
+from scopevit.files import replacing
 
 Loop: TypeAlias = BaseLoop | dict[str, Any]  # as built or as its config
 OUR_VARIANTS = {CheckpointHook: CarefulCheckpointHook, LoggerHook: ShortPassLoggerHook}
@@ -85,13 +86,17 @@ class CheckedRunner(Runner):
         return checkpoint
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Saves like mmengine's, under another name first: a file is whole or not there."""
+        """Saves like mmengine's, under another name first: a file is whole or not there.
+
+        Raises:
+            InputError: If it cannot be written; earlier checkpoints are as they were.
+        """
         if '://' in out_dir:
             return super().save_checkpoint(out_dir, filename, *args, **kwargs)
-        part = f'{filename}.part'
-        super().save_checkpoint(out_dir, part, *args, **kwargs)
-        if is_main_process():
-            os.replace(Path(out_dir, part), Path(out_dir, filename))
-            if not self._wrote_config:
-                super().dump_config()
-                self._wrote_config = True
+        path = Path(out_dir, filename)
+        # All processes take part, of which the first one writes.
+        with replacing(path) if is_main_process() else nullcontext(path) as part:
+            super().save_checkpoint(out_dir, part.name, *args, **kwargs)
+        if is_main_process() and not self._wrote_config:
+            super().dump_config()
+            self._wrote_config = True

@@ -1,5 +1,7 @@
 """tools/train.py on a miniature of each task."""
 
+import errno
+import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -293,6 +295,44 @@ def test_resumes_after_a_kill_while_a_checkpoint_is_written(make_task, tool, mon
     assert 'resumed epoch: 1, iter: 2' in log_of(task.work_dir)
     assert [path.name for path in task.work_dir.glob('*.pth')] == ['epoch_2.pth']
     assert read_checkpoint(task.work_dir / 'epoch_2.pth')['meta']['iter'] == 4
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(make_task, tool, monkeypatch):
+    task = make_task('classification')
+    arguments = ['train', task.config, '--work-dir', task.work_dir, '--no-validate']
+    put = LocalBackend.put
+
+    def put_until_full(self, obj: bytes, filepath: str) -> None:
+        put(self, obj[: len(obj) // 2], filepath)
+        if 'epoch_2' in str(filepath):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put(self, obj, filepath)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBackend, 'put', put_until_full)
+        code, err = tool(*arguments, '--cfg-options', 'train_cfg.max_epochs=2')
+    path = task.work_dir / 'epoch_2.pth'
+    assert code == 1
+    assert f'error: cannot write {path}: No space left on device\n' in err
+    assert [one.name for one in task.work_dir.glob('*.pth*')] == ['epoch_1.pth']
+    assert (task.work_dir / 'last_checkpoint').read_text() == 'epoch_1.pth'
+    read_checkpoint(task.work_dir / 'epoch_1.pth')
+
+
+def test_goes_on_from_an_earlier_checkpoint(make_task, tool):
+    task = make_task('classification')
+    arguments = ['train', task.config, '--work-dir', task.work_dir, '--no-validate']
+    code, err = tool(*arguments, '--cfg-options', 'train_cfg.max_epochs=2')
+    assert code == 0, err
+    damaged = task.work_dir / 'epoch_2.pth'
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    stray = task.work_dir / 'epoch_3.pth.12345678.part'
+    stray.touch()
+    code, err = tool(*arguments, '--resume', '--cfg-options', 'train_cfg.max_epochs=2')
+    assert code == 0, err
+    assert 'resumed epoch: 1, iter: 2' in log_of(task.work_dir)
+    assert read_checkpoint(damaged)['meta']['epoch'] == 2
+    assert not stray.exists()
 
 
 def test_a_kill_while_the_best_checkpoint_is_written_leaves_the_last_best(

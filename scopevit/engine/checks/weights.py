@@ -15,6 +15,8 @@ from scopevit.checkpoint import BACKBONE_OF, read_checkpoint
 from scopevit.errors import InputError
 from scopevit.state_dict import below_prefix, compare, describe, find_state_dict, strip_prefix
 
+NAME_LENGTH, PATH_LENGTH = 255, 4096  # of files on Linux, in bytes
+
 
 def read_weights(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint, its weights under `state_dict`, where mmengine looks.
@@ -57,37 +59,70 @@ def with_weights(checkpoint: object, path: str | Path) -> dict[str, Any]:
     return {**others, 'state_dict': state_dict}
 
 
-def read_last_checkpoint(work_dir: str | Path) -> tuple[Path, dict[str, Any]] | None:
+def read_last_checkpoint(
+    work_dir: str | Path, out_dir: str | Path | None = None
+) -> tuple[Path, dict[str, Any]] | None:
     """Finds and reads the checkpoint from which a training in `work_dir` goes on, if it wrote one.
 
+    That is the one that `last_checkpoint` names, or else the newest of the others that are whole:
+    the log says which were not.
+
+    Args:
+        work_dir: Of the training.
+        out_dir: Where its CheckpointHook writes, if elsewhere; no other folder is read.
+
     Raises:
-        InputError: If the file that `last_checkpoint` names is missing or damaged; the message
-            names another one that is whole.
+        InputError: If there are checkpoints, but none is whole.
     """
-    pointer = Path(work_dir, 'last_checkpoint')
-    if not pointer.is_file():
+    skipped = []
+    for path in find_checkpoints(Path(work_dir), Path(out_dir or work_dir)):
+        try:
+            content = read_resumable(path)
+        except InputError as error:
+            skipped.append(error)
+            continue
+        for problem in skipped:
+            message = f'skipped: {problem}; going on from {path}'
+            print_log(message, logger='current', level=logging.WARNING)
+        return path, content
+    if skipped:
+        raise InputError(
+            f'{skipped[0]}; nor is another whole in {work_dir}: delete them to start anew'
+        )
+    return None
+
+
+def find_checkpoints(work_dir: Path, out_dir: Path) -> list[Path]:
+    """Returns the checkpoints to go on from, the one that `last_checkpoint` names and the newest.
+
+    The best ones are not among them: they have no optimizer.
+    """
+    others = [
+        path for path in work_dir.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+\.pth', path.name)
+    ]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    named = read_pointer(work_dir / 'last_checkpoint')
+    if named is None:
+        return others
+    path = work_dir / named  # mmengine's own are whole paths
+    folders = [folder.resolve() for folder in (work_dir, out_dir)]
+    if not path.is_file() or not any(path.resolve().is_relative_to(one) for one in folders):
+        path = work_dir / named.name  # as in a folder that has been moved or copied since
+    return [path, *(other for other in others if other != path)]
+
+
+def read_pointer(path: Path) -> Path | None:
+    """Returns what a file `last_checkpoint` names; None where it names nothing."""
+    if not path.is_file():
         return None
-    named = Path(pointer.read_text().strip())
-    # mmengine's own are whole paths, also where the folder has been moved or copied since.
-    path = Path(work_dir, named.name if named.is_absolute() else named)
-    if named.is_absolute() and not path.is_file():
-        path = named  # in another folder, by `out_dir` of the CheckpointHook
     try:
-        return path, read_resumable(path)
-    except InputError as error:
-        others = sorted(Path(work_dir).glob('*.pth'), key=lambda p: p.stat().st_mtime, reverse=True)
-        whole = next((other for other in others if other != path and is_resumable(other)), None)
-        advice = f'go on from an earlier one with --resume {whole}, or ' if whole else ''
-        raise InputError(f'{error}; {advice}delete {pointer} to start anew') from error
-
-
-def is_resumable(path: Path) -> bool:
-    """Whether `read_resumable` has nothing against a file."""
-    try:
-        read_resumable(path)
-    except InputError:
-        return False
-    return True
+        name = path.read_bytes()[:PATH_LENGTH].decode().strip()
+    except UnicodeDecodeError:
+        name = ''
+    if not name.isprintable() or not 0 < len(Path(name).name.encode()) <= NAME_LENGTH:
+        print_log(f'{path} names no file', logger='current', level=logging.WARNING)
+        return None
+    return Path(name)
 
 
 def check_model_weights(
