@@ -1,15 +1,17 @@
 """Detectors as they are exported, and what their code needs to be traced."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from mmcv.ops import RoIAlign
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import bbox2roi
+from mmdet.structures.bbox import bbox2roi, get_box_wh
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -120,6 +122,23 @@ def extract(
     return torch.cat(parts)[torch.cat(places).argsort()]
 
 
+def always_filtered(post_process: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns mmdet's `_bbox_post_process` of a head, which leaves small boxes out in any case.
+
+    That one asks whether there are any, which a trace takes for a constant: where the traced image
+    has none, those of other images would stay.
+    """
+
+    def call(self: Any, results: Any, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        least = cfg.get('min_bbox_size', -1)
+        if least >= 0:
+            width, height = get_box_wh(results.bboxes)
+            results = results[((width > least) & (height > least)).nonzero().squeeze(1)]
+        return post_process(self, results, cfg, *args, **kwargs)
+
+    return call
+
+
 @contextmanager
 def traceable(model: torch.nn.Module) -> Iterator[None]:
     """Lets a detector's code be traced for ONNX.
@@ -136,9 +155,15 @@ def traceable(model: torch.nn.Module) -> Iterator[None]:
         patch(f'scopevit.models.{name}.is_known', return_value=False)
         for name in ('cpu', 'scopevit')
     ]
+    filters = [
+        patch.object(head, '_bbox_post_process', always_filtered(head._bbox_post_process))
+        for head in (BaseDenseHead, RPNHead)
+    ]
     extractor = patch.object(SingleRoIExtractor, 'forward', extract)
     answer = patch('torch.onnx.is_in_onnx_export', return_value=False)
-    with answer, extractor, unknown[0], unknown[1]:
+    with ExitStack() as stack:
+        for each in (answer, extractor, *filters, *unknown):
+            stack.enter_context(each)
         try:
             for layer in layers:
                 layer.use_torchvision = True
