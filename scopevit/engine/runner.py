@@ -10,6 +10,7 @@ from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.runner import BaseLoop, Runner
 
 from scopevit.engine.checks.data import check_dataset
+from scopevit.engine.finite import FiniteLossHook, check_finite
 from scopevit.engine.hooks import AverageBuffersHook, CarefulCheckpointHook
 from scopevit.engine.logs import ShortPassLoggerHook
 from scopevit.engine.model import load_weights, unwrap_model
@@ -63,8 +64,9 @@ class CheckedRunner(Runner):
         """Waits for `save_checkpoint`: the config in the work dir is that of the checkpoints."""
 
     def register_hooks(self, *args: Any, **kwargs: Any) -> None:
-        """Registers the hooks of the config, and `AverageBuffersHook` for several processes."""
+        """Registers the hooks of the config, and ours."""
         super().register_hooks(*args, **kwargs)
+        self.register_hook(FiniteLossHook())
         if self.distributed:
             self.register_hook(AverageBuffersHook())
 
@@ -89,8 +91,10 @@ class CheckedRunner(Runner):
         """Saves like mmengine's, under another name first: a file is whole or not there.
 
         Raises:
-            InputError: If it cannot be written; earlier checkpoints are as they were.
+            InputError: If it cannot be written, or weights are no numbers; earlier checkpoints are
+                as they were.
         """
+        check_finite(self.model)
         if '://' in out_dir:
             return super().save_checkpoint(out_dir, filename, *args, **kwargs)
         path = Path(out_dir, filename)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -317,6 +318,17 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(make_task, tool, monkeypatch)
     assert [one.name for one in task.work_dir.glob('*.pth*')] == ['epoch_1.pth']
     assert (task.work_dir / 'last_checkpoint').read_text() == 'epoch_1.pth'
     read_checkpoint(task.work_dir / 'epoch_1.pth')
+
+
+def test_a_loss_that_is_no_number_ends_the_training(make_task, tool):
+    task = make_task('classification')
+    options = ['train_cfg.max_epochs=3', 'optim_wrapper.optimizer.lr=1e30']
+    code, err = tool('train', task.config, '--work-dir', task.work_dir, '--cfg-options', *options)
+    assert code == 1
+    line = err.splitlines()[-1]
+    assert re.match(r'error: .*the loss is (nan|inf) at iteration [23]; loss', line)
+    assert 'learning rate 1e+30; batch ' in line
+    assert not list(task.work_dir.glob('*.pth'))
 
 
 def test_goes_on_from_an_earlier_checkpoint(make_task, tool):

@@ -1,0 +1,84 @@
+"""Trainings that go wrong: a loss or weights that are no numbers any more."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from scopevit.engine.model import unwrap_model
+from scopevit.errors import InputError
+
+SHOWN = 8  # files of a batch, in a message
+
+
+class FiniteLossHook(Hook):
+    """Ends a training at the step whose loss is NaN or infinite, before the weights change.
+
+    With the loss scaling of mixed precision, too: that skips steps whose gradients overflow, but a
+    loss that has no value has no use for a smaller scale.
+    """
+
+    def __init__(self) -> None:
+        self.batch: Any = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Puts a check behind the model's `parse_losses`, which adds up what goes backward."""
+        model: Any = unwrap_model(runner.model)
+        parse: Callable[[Any], tuple[Tensor, dict[str, Tensor]]] = model.parse_losses
+
+        def parse_and_check(losses: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, terms = parse(losses)
+            if not math.isfinite(loss.item()):
+                raise InputError(self.describe(runner, terms))
+            return loss, terms
+
+        model.parse_losses = parse_and_check
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Keeps the batch, for the names of its files."""
+        self.batch = data_batch
+
+    def after_train(self, runner: Runner) -> None:
+        """Takes the check away."""
+        self.batch = None
+        vars(unwrap_model(runner.model)).pop('parse_losses', None)
+
+    def describe(self, runner: Runner, terms: Mapping[str, Tensor]) -> str:
+        """Returns a line about a loss that is no number."""
+        values = {name: float(value) for name, value in terms.items()}
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        parts = [name for name in wrong if name != 'loss'] or wrong
+        rates = sorted({rate for each in runner.optim_wrapper.get_lr().values() for rate in each})
+        norms = runner.message_hub.log_scalars.get('train/grad_norm')
+        said = [
+            f'the loss is {values["loss"]} at iteration {runner.iter + 1}',
+            ', '.join(f'{name} {values[name]}' for name in parts),
+            f'learning rate {", ".join(f"{rate:.3g}" for rate in rates)}',
+        ]
+        if norms is not None:
+            said.append(f'gradient norm before {norms.current():.3g}')
+        files = list(files_of(self.batch))
+        if files:
+            more = f' and {len(files) - SHOWN} more' if len(files) > SHOWN else ''
+            said.append(f'batch {", ".join(files[:SHOWN])}{more}')
+        return '; '.join(said)
+
+
+def files_of(batch: Any) -> Iterator[str]:
+    """Yields the files of the images in a batch, as far as its data samples know them."""
+    samples = batch.get('data_samples') if isinstance(batch, Mapping) else None
+    for sample in samples or []:
+        path = getattr(sample, 'img_path', None)
+        if path:
+            yield str(path)
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raises an InputError where weights of a model are NaN or infinite."""
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise InputError(f'not saved: the model has weights that are no numbers, as {name}')
