@@ -162,7 +162,8 @@ def traceable(model: torch.nn.Module) -> Iterator[None]:
     extractor = patch.object(SingleRoIExtractor, 'forward', extract)
     answer = patch('torch.onnx.is_in_onnx_export', return_value=False)
     with ExitStack() as stack:
-        for each in (answer, extractor, *filters, *unknown):
+        patches: list[Any] = [answer, extractor, *filters, *unknown]
+        for each in patches:
             stack.enter_context(each)
         try:
             for layer in layers:
