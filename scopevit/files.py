@@ -26,10 +26,7 @@ def replacing(path: str | Path, ending: str = '') -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        # A machine that goes down later leaves the old file or the new one, not an empty one.
-        flush(part)
         os.replace(part, path)
-        flush(path.parent)
     except OSError as error:
         raise InputError(f'cannot write {path}: {error.strerror or error}') from error
     finally:

@@ -28,11 +28,14 @@ class FiniteLossHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Puts a check behind the model's `parse_losses`, which adds up what goes backward."""
         model: Any = unwrap_model(runner.model)
-        parse: Callable[[Any], tuple[Tensor, dict[str, Tensor]]] = model.parse_losses
+        parse: Callable[[Any], tuple[Tensor, dict[str, Tensor]]] | None
+        parse = getattr(model, 'parse_losses', None)
+        if parse is None:  # a model with a `train_step` of its own
+            return
 
         def parse_and_check(losses: Any) -> tuple[Tensor, dict[str, Tensor]]:
             loss, terms = parse(losses)
-            if not math.isfinite(loss.item()):
+            if not math.isfinite(float(loss)):
                 raise InputError(self.describe(runner, terms))
             return loss, terms
 
@@ -79,6 +82,6 @@ def files_of(batch: Any) -> Iterator[str]:
 
 def check_finite(model: nn.Module) -> None:
     """Raises an InputError where weights of a model are NaN or infinite."""
-    for name, weight in model.state_dict().items():
-        if weight.is_floating_point() and not torch.isfinite(weight).all():
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
             raise InputError(f'not saved: the model has weights that are no numbers, as {name}')

@@ -29,7 +29,7 @@ class CarefulCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if is_main_process() and '://' not in self.out_dir:
             for part in Path(self.out_dir).glob('*.pth.*.part'):
-                part.unlink()
+                part.unlink(missing_ok=True)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Leaves the folder out of the paths that mmengine puts into a checkpoint."""

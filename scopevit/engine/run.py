@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.logging import print_log
 
 from scopevit import compat
@@ -71,7 +71,8 @@ def train(
 
     Raises:
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
-            a sample that cannot be read turns up only in the course of training.
+            it turns up only in the course of training: a sample that cannot be read, a loss that
+            is no number, a disk that is full.
     """
     # Imports this package in turn.
     from scopevit.preflight.quick import check_quickly, log_findings
@@ -84,12 +85,15 @@ def train(
     set_training_options(cfg, amp, auto_scale_lr, validate)
     if log:
         enable_log(cfg, library, log)
-    checkpoint = read_start(cfg, resume, pretrained)
+    checkpoint, skipped = read_start(cfg, resume, pretrained)
     announce('checking the data', launcher)
     found = check_quickly(cfg, config)
     with input_errors(str(config)):
         runner = build_runner(cfg, launcher)
         log_findings(found, runner.logger)
+        for problem in skipped:
+            runner.logger.warning(f'going on from {cfg.load_from}, because {problem}')
+        check_same_start(cfg.get('load_from'), checkpoint)
         model = unwrap_model(runner.model)
         check_pretrained(model)
         if checkpoint is not None:
@@ -202,11 +206,13 @@ def set_training_options(cfg: Config, amp: bool, auto_scale_lr: bool, validate: 
         disable_validation(cfg)
 
 
-def read_start(cfg: Config, resume: str | None, pretrained: str | None) -> dict[str, Any] | None:
+def read_start(
+    cfg: Config, resume: str | None, pretrained: str | None
+) -> tuple[dict[str, Any] | None, list[str]]:
     """Reads the checkpoint that a training starts from, and puts into the config which it is.
 
     Sets `load_from`, `resume` and `init_cfg` of the backbone. Returns the checkpoint that
-    `load_from` names, if any.
+    `load_from` names, if any, and what was wrong with newer ones.
 
     Raises:
         InputError: If it is not such a checkpoint, or two are given to start from.
@@ -215,8 +221,8 @@ def read_start(cfg: Config, resume: str | None, pretrained: str | None) -> dict[
         resume = cfg.get('load_from') or 'auto'
     last = read_last_checkpoint(cfg.work_dir, checkpoint_folder(cfg)) if resume == 'auto' else None
     if last is not None:
-        cfg.load_from, cfg.resume = str(last[0]), True
-        return last[1]
+        cfg.load_from, cfg.resume = str(last.path), True
+        return last.content, last.skipped
     others = {'--resume': resume if resume != 'auto' else None, 'load_from': cfg.get('load_from')}
     for name, other in others.items():
         if pretrained and other:
@@ -226,8 +232,20 @@ def read_start(cfg: Config, resume: str | None, pretrained: str | None) -> dict[
     cfg.resume = others['--resume'] is not None
     if cfg.resume:
         cfg.load_from = str(resume)
-        return read_resumable(cfg.load_from)
-    return read_weights(cfg.load_from) if cfg.get('load_from') else None
+        return read_resumable(cfg.load_from), []
+    return (read_weights(cfg.load_from) if cfg.get('load_from') else None), []
+
+
+def check_same_start(path: str | None, checkpoint: dict[str, Any] | None) -> None:
+    """Raises an InputError where the processes of a training go on from different checkpoints.
+
+    Each has read its own, which on one machine may be missing or damaged.
+    """
+    meta = (checkpoint or {}).get('meta') or {}
+    starts = all_gather_object((path and Path(path).name, meta.get('epoch'), meta.get('iter')))
+    if len(set(starts)) > 1:
+        names = ', '.join(str(name) for name, *_ in starts)
+        raise InputError(f'the processes would go on from different checkpoints: {names}')
 
 
 def checkpoint_folder(cfg: Config) -> str | None:

@@ -1,7 +1,7 @@
 """mmengine's Runner, with checks before the first iteration and checkpoints written whole."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ from scopevit.engine.hooks import AverageBuffersHook, CarefulCheckpointHook
 from scopevit.engine.logs import ShortPassLoggerHook
 from scopevit.engine.model import load_weights, unwrap_model
 from scopevit.errors import InputError
-from scopevit.files import replacing
+from scopevit.files import flush, replacing
 
 Loop: TypeAlias = BaseLoop | dict[str, Any]  # as built or as its config
 OUR_VARIANTS = {CheckpointHook: CarefulCheckpointHook, LoggerHook: ShortPassLoggerHook}
@@ -101,6 +101,12 @@ class CheckedRunner(Runner):
         # All processes take part, of which the first one writes.
         with replacing(path) if is_main_process() else nullcontext(path) as part:
             super().save_checkpoint(out_dir, part.name, *args, **kwargs)
-        if is_main_process() and not self._wrote_config:
+            if is_main_process():
+                flush(part)  # a machine that goes down leaves the whole file or none
+        if not is_main_process():
+            return
+        with suppress(OSError):  # of a folder, not every file system can
+            flush(path.parent)
+        if not self._wrote_config:
             super().dump_config()
             self._wrote_config = True

@@ -162,7 +162,8 @@ def export_network(
     part: Path,
 ) -> None:
     """Writes a network and its description, and proves them; see `export_checkpoint`."""
-    graph = net.graph(wanted.backbone, any_size=wanted.dynamic)
+    any_size = wanted.dynamic and not is_loop(net, wanted)
+    graph = net.graph(wanted.backbone, any_size)
     examples: np.ndarray = np.stack([photos[0], photos[-1]])
     opened = write(graph, net, examples, wanted, opset, part)
     proof: dict[str, Any] = {'checks': prove(graph, net, opened, examples, wanted)}
@@ -171,7 +172,6 @@ def export_network(
 
         found = write_int8(part, photos, graph, loops=is_loop(net, wanted))
         proof = {'int8': found | {'checks of the network in float': proof['checks']}}
-    any_size = wanted.dynamic and not is_loop(net, wanted)
     about = describe(net, graph, checkpoint, part, any_size, wanted.backbone)
     about |= {'format': wanted.format, 'opset': opset if wanted.format != 'pt2' else None} | proof
     about['sha256'] = hash_files(part)

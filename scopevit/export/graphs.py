@@ -206,7 +206,7 @@ def pool_any_size(model: nn.Module) -> None:
     In place. Those to one bin, which ONNX has as a mean, stay.
     """
     for parent in list(model.modules()):
-        for name, child in parent.named_children():
+        for name, child in parent._modules.items():  # of one that has two names, both
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
                 setattr(parent, name, AnySizePool(child.output_size))
 
@@ -239,7 +239,7 @@ def shares(side: int, bins: int, like: Tensor) -> Tensor:
     PyTorch's.
     """
     pixels = torch.arange(side, device=like.device)
-    bin = torch.arange(bins, device=like.device)[:, None]
-    is_in = (pixels >= bin * side // bins) & (pixels < ((bin + 1) * side + bins - 1) // bins)
+    i = torch.arange(bins, device=like.device)[:, None]
+    is_in = (pixels >= i * side // bins) & (pixels < ((i + 1) * side + bins - 1) // bins)
     weights = is_in.to(like.dtype)
     return weights / weights.sum(dim=1, keepdim=True)

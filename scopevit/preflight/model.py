@@ -65,7 +65,7 @@ def check_model(cfg: Config, library: Library, say: Callable[[str], object]) -> 
         with caught(report, 'building the model and the loaders', 'model', cfg):
             require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
             say('building the model and the loaders')
-            checkpoint = read_start(cfg, None, None)
+            checkpoint, _ = read_start(cfg, None, None)
             runner = cast(TrialRunner, build_runner(cfg, 'none', TrialRunner))
             model = unwrap_model(runner.model)
             check_pretrained(model)

@@ -665,8 +665,8 @@ def test_auto_resume_without_a_whole_checkpoint(make_task, fails, save_weights, 
     line = fails('train', task.config, '--work-dir', task.work_dir, '--resume')
     missing = task.work_dir / 'epoch_3.pth'
     assert line == (
-        f'error: checkpoint not found: {missing}; nor is another whole in {task.work_dir}: delete '
-        'them to start anew'
+        f'error: checkpoint not found: {missing}; not a checkpoint of torch.save, or a damaged '
+        f'one: {damaged}; to start anew, give another --work-dir'
     )
     assert snapshot(task.work_dir) == before
 

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
@@ -59,36 +59,36 @@ def with_weights(checkpoint: object, path: str | Path) -> dict[str, Any]:
     return {**others, 'state_dict': state_dict}
 
 
+class LastCheckpoint(NamedTuple):
+    """A checkpoint from which a training goes on, and what was wrong with others."""
+
+    path: Path
+    content: dict[str, Any]
+    skipped: list[str]
+
+
 def read_last_checkpoint(
     work_dir: str | Path, out_dir: str | Path | None = None
-) -> tuple[Path, dict[str, Any]] | None:
+) -> LastCheckpoint | None:
     """Finds and reads the checkpoint from which a training in `work_dir` goes on, if it wrote one.
 
-    That is the one that `last_checkpoint` names, or else the newest of the others that are whole:
-    the log says which were not.
+    That is the one that `last_checkpoint` names, or else the newest of the others that is whole.
 
     Args:
         work_dir: Of the training.
-        out_dir: Where its CheckpointHook writes, if elsewhere; no other folder is read.
+        out_dir: That of its CheckpointHook, if it has one; no other folder is read.
 
     Raises:
-        InputError: If there are checkpoints, but none is whole.
+        InputError: If there are checkpoints, but from none can a training go on.
     """
-    skipped = []
+    skipped: list[str] = []
     for path in find_checkpoints(Path(work_dir), Path(out_dir or work_dir)):
         try:
-            content = read_resumable(path)
+            return LastCheckpoint(path, read_resumable(path), skipped)
         except InputError as error:
-            skipped.append(error)
-            continue
-        for problem in skipped:
-            message = f'skipped: {problem}; going on from {path}'
-            print_log(message, logger='current', level=logging.WARNING)
-        return path, content
+            skipped.append(str(error))
     if skipped:
-        raise InputError(
-            f'{skipped[0]}; nor is another whole in {work_dir}: delete them to start anew'
-        )
+        raise InputError(f'{"; ".join(skipped)}; to start anew, give another --work-dir')
     return None
 
 
@@ -97,32 +97,36 @@ def find_checkpoints(work_dir: Path, out_dir: Path) -> list[Path]:
 
     The best ones are not among them: they have no optimizer.
     """
-    others = [
-        path for path in work_dir.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+\.pth', path.name)
-    ]
+    # The second is where the hook writes to, below its `out_dir`.
+    folders = dict.fromkeys([work_dir, out_dir / work_dir.resolve().name])
+    others = [path for folder in folders for path in folder.glob('*.pth')]
+    others = [path for path in others if not path.name.startswith('best_')]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     named = read_pointer(work_dir / 'last_checkpoint')
     if named is None:
         return others
     path = work_dir / named  # mmengine's own are whole paths
-    folders = [folder.resolve() for folder in (work_dir, out_dir)]
-    if not path.is_file() or not any(path.resolve().is_relative_to(one) for one in folders):
+    if not any(is_file_in(path, folder) for folder in (work_dir, out_dir)):
         path = work_dir / named.name  # as in a folder that has been moved or copied since
     return [path, *(other for other in others if other != path)]
 
 
+def is_file_in(path: Path, folder: Path) -> bool:
+    """Whether there is a file of this path, and below a folder."""
+    try:
+        return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+    except OSError:  # as of a name that is too long
+        return False
+
+
 def read_pointer(path: Path) -> Path | None:
     """Returns what a file `last_checkpoint` names; None where it names nothing."""
-    if not path.is_file():
-        return None
     try:
         name = path.read_bytes()[:PATH_LENGTH].decode().strip()
-    except UnicodeDecodeError:
-        name = ''
-    if not name.isprintable() or not 0 < len(Path(name).name.encode()) <= NAME_LENGTH:
-        print_log(f'{path} names no file', logger='current', level=logging.WARNING)
+    except (OSError, UnicodeDecodeError):
         return None
-    return Path(name)
+    is_name = name.isprintable() and 0 < len(Path(name).name.encode()) <= NAME_LENGTH
+    return Path(name) if is_name else None
 
 
 def check_model_weights(

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from scopevit.engine.checks import weights
 from scopevit.engine.checks.weights import read_last_checkpoint
 from scopevit.errors import InputError
 
@@ -29,7 +28,6 @@ def run(tmp_path: Path) -> Path:
         # Numbers and times differ: those of an earlier training may be larger.
         save_state(folder / f'epoch_{10 - epoch}.pth', minutes_ago=10 - epoch)
     save_state(folder / 'best_accuracy_epoch_1.pth')  # has no optimizer
-    save_state(folder / 'swa.pth')
     (folder / 'last_checkpoint').write_text('epoch_7.pth')
     return folder
 
@@ -44,21 +42,22 @@ def test_the_named_one(run: Path) -> None:
     assert last(run) == 'epoch_7.pth'
 
 
-def test_the_newest_whole_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(weights, 'print_log', lambda message, **_: said.append(message))
+def test_the_newest_whole_one(run: Path) -> None:
     content = (run / 'epoch_7.pth').read_bytes()
     (run / 'epoch_7.pth').write_bytes(content[: len(content) // 2])
     (run / 'epoch_8.pth').unlink()
-    assert last(run) == 'epoch_9.pth'
+    found = read_last_checkpoint(run)
+    assert found is not None and found.path == run / 'epoch_9.pth'
     damaged = f'not a checkpoint of torch.save, or a damaged one: {run / "epoch_7.pth"}'
-    assert said == [f'skipped: {damaged}; going on from {run / "epoch_9.pth"}']
+    assert found.skipped == [damaged]
 
 
 def test_none_is_whole(run: Path) -> None:
     for path in run.glob('epoch_*.pth'):
         path.write_bytes(b'damaged')
-    with pytest.raises(InputError, match=r'epoch_7\.pth; nor is another whole in .*run: delete'):
+    with pytest.raises(
+        InputError, match=r'epoch_7\.pth; .*epoch_8\.pth; .*to start anew, give another'
+    ):
         read_last_checkpoint(run)
 
 
@@ -70,7 +69,16 @@ def test_a_new_work_dir(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     'content',
-    [None, b'', b'\xff\xfe', b'epoch_7\0.pth', b'a' * 5000, b'a' * 300 + b'.pth', b'..', b'/'],
+    [
+        None,
+        b'',
+        b'\xff\xfe',
+        b'epoch_7\0.pth',
+        b'a' * 5000,
+        b'a' * 300 + b'.pth',
+        b'a' * 300 + b'/epoch_7.pth',
+        b'/',
+    ],
 )
 def test_a_pointer_that_names_nothing(content: bytes | None, run: Path) -> None:
     pointer = run / 'last_checkpoint'
@@ -95,3 +103,14 @@ def test_below_the_work_dir(run: Path) -> None:
     save_state(run / 'below' / 'epoch_7.pth')
     (run / 'last_checkpoint').write_text('below/epoch_7.pth')
     assert last(run) == os.path.join('below', 'epoch_7.pth')
+
+
+@pytest.mark.parametrize('pointer', ['', 'epoch_3.pth'])
+def test_a_folder_of_their_own(pointer: str, tmp_path: Path) -> None:
+    run, out = tmp_path / 'run', tmp_path / 'out'
+    save_state(out / 'run' / 'epoch_1.pth', minutes_ago=2)
+    save_state(out / 'run' / 'epoch_2.pth', minutes_ago=1)
+    save_state(out / 'another' / 'epoch_9.pth')
+    run.mkdir()
+    (run / 'last_checkpoint').write_text(pointer and str(out / 'run' / pointer))
+    assert last(run, out) == os.path.join('..', 'out', 'run', 'epoch_2.pth')
