@@ -251,12 +251,6 @@ def test_one_file_for_any_size(trained: Make, tmp_path: Path) -> None:
     check_any_size(trained('segmentation').checkpoint, tmp_path)
 
 
-@pytest.mark.slow
-def test_pooling_for_any_size(tmp_path: Path) -> None:
-    name = 'upernet_scopevit-xtiny_8xb2-160k_ade20k-512x512'
-    check_any_size(save_recipe(name, tmp_path, classes=('a',) * 150), tmp_path)
-
-
 def check_any_size(checkpoint: Path, folder: Path) -> None:
     onnxruntime = pytest.importorskip('onnxruntime')
     out = export_checkpoint(checkpoint, out=folder / 'mine.onnx', dynamic=True)
