@@ -242,10 +242,13 @@ def check_same_start(path: str | None, checkpoint: dict[str, Any] | None) -> Non
     Each has read its own, which on one machine may be missing or damaged.
     """
     meta = (checkpoint or {}).get('meta') or {}
-    starts = all_gather_object((path and Path(path).name, meta.get('epoch'), meta.get('iter')))
+    name = Path(path).name if path else 'none'
+    start = f'{name} (epoch {meta.get("epoch")}, iteration {meta.get("iter")})'
+    starts: list[str] = all_gather_object(start)
     if len(set(starts)) > 1:
-        names = ', '.join(str(name) for name, *_ in starts)
-        raise InputError(f'the processes would go on from different checkpoints: {names}')
+        raise InputError(
+            f'the processes would go on from different checkpoints: {", ".join(starts)}'
+        )
 
 
 def checkpoint_folder(cfg: Config) -> str | None:

@@ -95,12 +95,14 @@ def read_last_checkpoint(
 def find_checkpoints(work_dir: Path, out_dir: Path) -> list[Path]:
     """Returns the checkpoints to go on from, the one that `last_checkpoint` names and the newest.
 
-    The best ones are not among them: they have no optimizer.
+    Those have the names that a CheckpointHook gives by default: the best ones have no optimizer,
+    and other files may be of something else.
     """
-    # The second is where the hook writes to, below its `out_dir`.
-    folders = dict.fromkeys([work_dir, out_dir / work_dir.resolve().name])
+    folders = [work_dir]
+    if out_dir.resolve() != work_dir.resolve():
+        folders.append(out_dir / work_dir.resolve().name)  # where the hook writes to then
     others = [path for folder in folders for path in folder.glob('*.pth')]
-    others = [path for path in others if not path.name.startswith('best_')]
+    others = [path for path in others if re.fullmatch(r'(epoch|iter)_\d+', path.stem)]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     named = read_pointer(work_dir / 'last_checkpoint')
     if named is None:

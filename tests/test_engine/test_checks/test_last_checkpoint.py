@@ -28,6 +28,8 @@ def run(tmp_path: Path) -> Path:
         # Numbers and times differ: those of an earlier training may be larger.
         save_state(folder / f'epoch_{10 - epoch}.pth', minutes_ago=10 - epoch)
     save_state(folder / 'best_accuracy_epoch_1.pth')  # has no optimizer
+    torch.save({'a': torch.ones(1)}, folder / 'resnet50.pth')
+    save_state(folder / folder.name / 'epoch_5.pth')  # of another training
     (folder / 'last_checkpoint').write_text('epoch_7.pth')
     return folder
 
@@ -64,6 +66,7 @@ def test_none_is_whole(run: Path) -> None:
 def test_a_new_work_dir(tmp_path: Path) -> None:
     assert read_last_checkpoint(tmp_path / 'none') is None
     save_state(tmp_path / 'best_accuracy_epoch_1.pth')
+    torch.save({'a': torch.ones(1)}, tmp_path / 'resnet50.pth')
     assert read_last_checkpoint(tmp_path) is None
 
 
