@@ -251,6 +251,21 @@ def test_one_file_for_any_size(trained: Make, tmp_path: Path) -> None:
     check_any_size(trained('segmentation').checkpoint, tmp_path)
 
 
+@pytest.mark.slow
+def test_adaptive_pooling_for_any_size(trained: Make, tmp_path: Path) -> None:
+    content: Any = read_checkpoint(trained('segmentation').checkpoint)
+    cfg = Config.fromstring(content['meta']['cfg'], '.py')
+    head: dict[str, Any] = dict(type='UPerHead', pool_scales=(1, 2, 3, 6), _delete_=True)
+    kept = ('in_channels', 'in_index', 'channels', 'num_classes', 'norm_cfg', 'loss_decode')
+    head |= {name: cfg.model.decode_head[name] for name in kept}
+    cfg.merge_from_dict({'model': {'decode_head': head}})
+    torch.manual_seed(0)
+    state = build_model(cfg).state_dict()
+    content['meta']['cfg'] = cfg.pretty_text
+    torch.save(content | {'state_dict': state}, tmp_path / 'a.pth')
+    check_any_size(tmp_path / 'a.pth', tmp_path)
+
+
 def check_any_size(checkpoint: Path, folder: Path) -> None:
     onnxruntime = pytest.importorskip('onnxruntime')
     out = export_checkpoint(checkpoint, out=folder / 'mine.onnx', dynamic=True)
