@@ -131,35 +131,6 @@ def test_any_number_of_proposals_on_any_level(trained: Make, tmp_path: Path) -> 
     assert len(counts) > 1  # or this shows nothing
 
 
-@pytest.mark.slow
-def test_small_proposals_only_in_other_images(trained: Make, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip('onnxruntime')
-    all_stay = dict(nms_pre=500, max_per_img=5000, nms=dict(iou_threshold=1.0))
-    save_with_test_cfg(trained('detection'), dict(rpn=all_stay), tmp_path / 'a.pth')
-    net = export.load_network(tmp_path / 'a.pth', None, None)
-    (drawn,) = export.draw_examples(1, net.size, 3)
-    images = [np.ascontiguousarray(x) for x in (drawn, drawn[::-1], 255 - drawn, drawn // 4)]
-    with torch.no_grad():
-        boxes = [find_proposals(net, image[None]).bboxes for image in images]
-    sides = [(x[:, 2:] - x[:, :2]).min().item() for x in boxes]
-    order = np.argsort(sides)
-    assert sides[order[-1]] > sides[order[0]] + 1e-3  # or this shows nothing
-    # All boxes of the first image are large enough, but not those of the others.
-    least = (sides[order[-1]] + sides[order[-2]]) / 2
-    few = dict(nms_pre=500, max_per_img=100, min_bbox_size=least)
-    save_with_test_cfg(trained('detection'), dict(rpn=few), tmp_path / 'a.pth')
-    folder = tmp_path / 'images'
-    folder.mkdir()
-    cv2.imwrite(str(folder / 'a.png'), images[order[-1]][..., ::-1])
-    out = export_checkpoint(tmp_path / 'a.pth', out=tmp_path / 'a.onnx', images=folder)
-    net = export.load_network(tmp_path / 'a.pth', None, None)
-    session = onnxruntime.InferenceSession(str(out))
-    names = [x.name for x in session.get_outputs()]
-    for image in images:
-        found = dict(zip(names, session.run(None, {'images': image[None]})))
-        assert compare.problem(compare.compare(net.predict(image[None]), found)) is None
-
-
 def find_proposals(net: Any, batch: np.ndarray) -> Any:
     graph = net.graph()
     maps = graph.model.extract_feat(graph.images(torch.from_numpy(batch)))
