@@ -14,8 +14,3 @@ def test_processes_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
         run.check_same_start('a/epoch_2.pth', {'meta': {'epoch': 2, 'iter': 4}})
     with pytest.raises(InputError, match=r'different checkpoints: none .*, epoch_1\.pth '):
         run.check_same_start(None, None)
-
-
-def test_one_process() -> None:
-    run.check_same_start('a/epoch_1.pth', {'meta': {'epoch': 1, 'iter': 2}})
-    run.check_same_start(None, None)
