@@ -2,14 +2,15 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 
 from scopevit.errors import InputError, error_text
 from scopevit.export import compare, metrics, runtimes, writers
@@ -166,20 +167,56 @@ def export_network(
     graph = net.graph(wanted.backbone, any_size)
     examples: np.ndarray = np.stack([photos[0], photos[-1]])
     opened = write(graph, net, examples, wanted, opset, part)
-    proof: dict[str, Any] = {'checks': prove(graph, net, opened, examples, wanted)}
+    checks = prove(graph, net, opened, examples, wanted)
+    about = describe(net, graph, checkpoint, part, any_size, wanted.backbone)
+    about |= {'format': wanted.format, 'opset': opset if wanted.format != 'pt2' else None}
+    forms: Iterable[dict[str, Any]] = [{'checks': checks}]
     if wanted.int8:
         from scopevit.export.quantize import write_int8  # which imports onnx
 
-        found = write_int8(part, photos, graph, loops=is_loop(net, wanted))
-        proof = {'int8': found | {'checks of the network in float': proof['checks']}}
-    about = describe(net, graph, checkpoint, part, any_size, wanted.backbone)
-    about |= {'format': wanted.format, 'opset': opset if wanted.format != 'pt2' else None} | proof
-    about['sha256'] = hash_files(part)
-    write_json(description_of(part), about)
-    if wanted.data is not None:
-        about['metrics'] = metrics.measure(wanted.data, checkpoint, part)
-        metrics.check(about['metrics'], metrics.INT8_LIMIT if wanted.int8 else metrics.LIMIT)
-        write_json(description_of(part), about)
+        written = write_int8(part, photos, graph, loops=is_loop(net, wanted))
+        known = {'checks of the network in float': checks}
+        forms = ({'int8': found | known} for found in written)
+    finish(forms, about, checkpoint, wanted, part)
+
+
+def finish(
+    forms: Iterable[dict[str, Any]],
+    about: dict[str, Any],
+    checkpoint: Path,
+    wanted: Wanted,
+    part: Path,
+) -> None:
+    """Describes the first form of an export, beside it, that is as good as the checkpoint.
+
+    Args:
+        forms: What is known of a form besides `about`; each is written when it is its turn.
+        about: What is known of all forms.
+        checkpoint: The checkpoint.
+        wanted: What the export is asked for.
+        part: Its file.
+
+    Raises:
+        InputError: If none is.
+    """
+    with ExitStack() as stack:
+        measure = None
+        if wanted.data is not None:
+            measure = stack.enter_context(metrics.measuring(wanted.data))
+            expected = measure(checkpoint)
+        problem = None
+        for form in forms:
+            described = about | form | {'sha256': hash_files(part)}
+            write_json(description_of(part), described)
+            if measure is None:
+                return
+            found = {'config': str(wanted.data), 'checkpoint': expected, 'file': measure(part)}
+            problem = metrics.problem(found, wanted.int8)
+            if problem is None:
+                write_json(description_of(part), described | {'metrics': found})
+                return
+            print_log(f'--data: {problem}', logger='current')
+    raise InputError(f'--data: {problem}')
 
 
 def check_options(net: Network, wanted: Wanted, opset: int | None) -> int:

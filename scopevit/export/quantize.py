@@ -33,42 +33,49 @@ LIMIT = 0.01  # share of the answers that may become others
 
 def write_int8(
     part: Path, images: Sequence[np.ndarray], graph: Graph, loops: bool
-) -> dict[str, Any]:
+) -> Iterator[dict[str, Any]]:
     """Replaces a network by its 8-bit form, for the runtime of its file.
+
+    Yields after each form, of which every next one has more layers in float, what `quantize` found
+    and the milliseconds of an image in float and in 8 bits.
 
     Args:
         part: File of ONNX or OpenVINO, in a folder of its own with the network in float as ONNX.
         images: (H, W, C) each.
         graph: The network.
         loops: Whether the file has it in a loop over images.
-
-    Returns:
-        What `quantize` found, and milliseconds of an image in float and in 8 bits.
     """
     opener = open_onnx if part.suffix == '.onnx' else open_openvino
     outputs = graph.outputs
     path = part.with_suffix('.onnx')
     float_path = Path(shutil.move(path, path.with_name('float.onnx')))
-    found = quantize(float_path, images, outputs, path, opener)
-    forms = {'float': float_path, '8 bits': path}
-    sessions = {name: opener(file, outputs) for name, file in forms.items()}
-    batch = images[0][None]
-    found['milliseconds'] = time_in_turn(sessions, batch)
-    if loops:
-        writers.loop_over_images(graph, path)
-    if part.suffix == '.xml':
-        writers.write_openvino(path, False, part)
-    expected, session = sessions['8 bits'], opener(part, outputs)
+    for found in quantize(float_path, images, outputs, path, opener):
+        forms = {'float': float_path, '8 bits': path}
+        sessions = {name: opener(file, outputs) for name, file in forms.items()}
+        found['milliseconds'] = time_in_turn(sessions, images[0][None])
+        if loops:
+            writers.loop_over_images(graph, path)
+        if part.suffix == '.xml':
+            for old in (part, part.with_suffix('.bin')):
+                old.unlink(missing_ok=True)  # a session may have the weights mapped
+            writers.write_openvino(path, False, part)
+        check_saved(sessions['8 bits'], opener(part, outputs), images, loops)
+        yield found
+
+
+def check_saved(
+    expected: Session, session: Session, images: Sequence[np.ndarray], loops: bool
+) -> None:
+    """Raises an InputError where a file answers otherwise than the network that it was made of."""
     if loops:
         several = (images[0], images[-1])
         answers = split(session(np.stack(several)))
         shares = [changed(expected(i[None]), one) for i, one in zip(several, answers, strict=True)]
     else:
+        batch = images[0][None]
         shares = [changed(expected(batch), session(batch))]
-    share = max(shares)
-    if not share <= LIMIT:
-        raise InputError(f'--int8: {share:.1%} of the answers change by saving')
-    return found
+    if not max(shares) <= LIMIT:
+        raise InputError(f'--int8: {max(shares):.1%} of the answers change by saving')
 
 
 def time_in_turn(sessions: Mapping[str, Session], batch: np.ndarray) -> dict[str, float]:
@@ -105,11 +112,13 @@ def quantize(
     outputs: Sequence[str],
     path: Path,
     opener: Callable[[Path, Sequence[str]], Session] = open_onnx,
-) -> dict[str, Any]:
-    """Writes a network with 8-bit weights and activations.
+) -> Iterator[dict[str, Any]]:
+    """Writes a network with 8-bit weights and activations, for each form that it yields.
 
-    Where too many answers change, parts of the network go back to float, those first that change
-    most of them on their own.
+    All layers are in 8 bits first, unless too many answers change. Then parts of the network go
+    back to float one after the other, those first that change most of them on their own.
+
+    Yields what was found: the share of answers that change, and which layers stay in float.
 
     Args:
         float_path: The network in float32, ONNX.
@@ -117,9 +126,6 @@ def quantize(
         outputs: Names of its outputs.
         path: ONNX file to write.
         opener: Opens an ONNX file in the runtime that it is for.
-
-    Returns:
-        What was found: the share of answers that change, and which layers stay in float.
 
     Raises:
         InputError: If no part can be in 8 bits.
@@ -134,28 +140,31 @@ def quantize(
         run = opener(path, outputs)
         return float(np.mean([changed(e, run(i[None])) for e, i in zip(expected, probes)]))
 
+    def found(share: float, kept: set[str]) -> dict[str, Any]:
+        return {
+            'images': len(images),
+            'share of changed answers, all layers in 8 bits': first,
+            'share of changed answers': share,
+            'layers in 8 bits': len(layers) - len(kept),
+            'layers in float': sorted(kept),
+        }
+
     parts = parts_of(quantizer.original)
     layers = set().union(*parts)
+    first = share_of_changed(set())
+    if first <= LIMIT:
+        yield found(first, set())
+    alone = [share_of_changed(layers - part) for part in parts]
     kept: set[str] = set()
-    first = share = share_of_changed(kept)
-    if not share <= LIMIT:  # NaN is not, either
-        alone = [share_of_changed(layers - part) for part in parts]
-        for i in np.argsort(alone)[::-1]:
-            kept |= parts[i]
-            share = share_of_changed(kept)
-            if share <= LIMIT:
-                break
-    if kept == layers:
-        raise InputError(
-            f'--int8: each part of the network changes over {LIMIT:.0%} of the answers'
-        )
-    return {
-        'images': len(images),
-        'share of changed answers, all layers in 8 bits': first,
-        'share of changed answers': share,
-        'layers in 8 bits': len(layers) - len(kept),
-        'layers in float': sorted(kept),
-    }
+    for i in np.argsort(alone)[:0:-1]:  # all but the last
+        kept |= parts[i]
+        share = share_of_changed(kept)
+        if share <= LIMIT:  # NaN is not
+            yield found(share, kept)
+    raise InputError(
+        f'--int8: each part of the network changes over {LIMIT:.0%} of the answers, or a metric '
+        'by more than a point'
+    )
 
 
 class Reader(CalibrationDataReader):

@@ -131,7 +131,7 @@ def test_eight_bits_go_into_the_loop(format: str, ending: str, tmp_path: Path) -
     random = np.random.default_rng(0)
     images = list(random.integers(0, 256, (8, 2, 2, 1), dtype=np.uint8))
     path = tmp_path / f'a.{ending}'
-    found = quantize.write_int8(path, images, graph, loops=True)
+    found = next(quantize.write_int8(path, images, graph, loops=True))
     assert (found['layers in 8 bits'], graph.takes_many) == (1, True)
     calibrated_on = np.stack(images[::2])
     answers = runtimes.open_session(path, graph.outputs)(calibrated_on)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def layers_of(path: Path) -> dict[str, int]:
 
 def test_all_that_can_is_in_8_bits(tmp_path: Path) -> None:
     path, out = write_network(tmp_path / 'a.onnx'), tmp_path / 'b.onnx'
-    found = quantize.quantize(path, photos(32), ('probabilities',), out)
+    found = next(quantize.quantize(path, photos(32), ('probabilities',), out))
     assert 0 < found['share of changed answers'] < 0.01
     assert (found['layers in 8 bits'], found['layers in float']) == (3, [])
     assert layers_of(out) == {'int8': 3, 'float': 0}
@@ -85,12 +86,23 @@ def test_all_that_can_is_in_8_bits(tmp_path: Path) -> None:
 
 def test_layers_that_suffer_stay_in_float(tmp_path: Path) -> None:
     path, out = write_network(tmp_path / 'a.onnx', stretch=1e4), tmp_path / 'b.onnx'
-    found = quantize.quantize(path, photos(32), ('probabilities',), out)
+    found = next(quantize.quantize(path, photos(32), ('probabilities',), out))
     assert found['share of changed answers, all layers in 8 bits'] > 0.01
     assert found['share of changed answers'] <= 0.01
     # The first convolution gives channels of such different size, the second takes them.
     assert found['layers in float'] == ['2_Conv', '4_Conv']
     assert layers_of(out) == {'int8': 1, 'float': 2}
+
+
+def test_the_next_form_has_more_in_float(tmp_path: Path) -> None:
+    path, out = write_network(tmp_path / 'a.onnx'), tmp_path / 'b.onnx'
+    forms = quantize.quantize(path, photos(32), ('probabilities',), out)
+    counts = [
+        (layers_of(out)['float'], len(found['layers in float'])) for found in islice(forms, 3)
+    ]
+    assert counts == [(0, 0), (1, 1), (2, 2)]
+    with pytest.raises(InputError, match='or a metric by more than a point'):
+        next(forms)
 
 
 def test_all_in_float_is_the_network(tmp_path: Path) -> None:
@@ -111,7 +123,7 @@ def test_a_network_that_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(quantize, 'LIMIT', -1.0)
     path = write_network(tmp_path / 'a.onnx')
     with pytest.raises(InputError, match='--int8: each part of the network changes'):
-        quantize.quantize(path, photos(8), ('probabilities',), tmp_path / 'b.onnx')
+        next(quantize.quantize(path, photos(8), ('probabilities',), tmp_path / 'b.onnx'))
 
 
 def objects(boxes: list[list[float]], scores: list[float]) -> dict[str, np.ndarray]:
