@@ -9,7 +9,8 @@ from types import ModuleType
 
 from mmengine.config import DictAction
 
-from scopevit.errors import InputError
+from scopevit.errors import INTERRUPTED, InputError, Stopped
+from scopevit.launched import note_stop
 
 
 class ConfigOptions(DictAction):
@@ -137,7 +138,7 @@ def run_tool(tool: Callable[[list[str] | None], int | None], argv: list[str] | N
     """Runs a tool; prints bad input as one line and everything else as Python does.
 
     The arguments are by default those of the process, whose exit code is returned: that of the
-    tool, 0 where it has none, or 1 for bad input.
+    tool, 0 where it has none, 1 for bad input, or that of a training that a signal has ended.
     """
     try:
         return tool(argv) or 0
@@ -147,3 +148,11 @@ def run_tool(tool: Callable[[list[str] | None], int | None], argv: list[str] | N
             raise
         print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
         return 1
+    except Stopped as stopped:
+        if os.environ.get('RANK', '0') == '0':  # the process group is gone by now
+            print(stopped, file=sys.stderr)
+        note_stop(stopped.code)
+        return stopped.code
+    except KeyboardInterrupt:
+        print('stopped', file=sys.stderr)
+        return INTERRUPTED

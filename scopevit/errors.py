@@ -1,8 +1,25 @@
-"""The error of bad input: a tool prints it as one line and exits with 1."""
+"""What ends a tool in one line: bad input, with exit code 1, and signals."""
+
+import signal
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+INTERRUPTED = 130  # what shells give a process that SIGINT has ended
 
 
 class InputError(ValueError):
     """Something the user gave is wrong; the message names it and says what would be right."""
+
+
+class Stopped(Exception):
+    """A signal has ended a training, which goes on with `--resume`.
+
+    Attributes:
+        code: Exit code of the process: 75, for those who start it again later, or 130 for Ctrl-C.
+    """
+
+    def __init__(self, number: int, where: str) -> None:
+        super().__init__(f'stopped by {signal.Signals(number).name} {where}')
+        self.code = INTERRUPTED if number == signal.SIGINT else TRY_AGAIN
 
 
 def error_text(error: Exception) -> str:

@@ -21,7 +21,8 @@ set_python() {
 }
 
 # run_torch GPUS TOOL [ARGUMENTS]: one process a GPU, or on the CPU where there is none. On several
-# machines, NNODES, NODE_RANK, MASTER_ADDR and PORT come from the environment.
+# machines, NNODES, NODE_RANK, MASTER_ADDR and PORT come from the environment. So does MAX_RESTARTS,
+# how often all are started again where one has died.
 run_torch() {
     local gpus=$1 tool=$2
     shift 2
@@ -29,14 +30,18 @@ run_torch() {
     set_python
     # Without a port, torchrun finds a free one: two runs on one machine do not meet.
     local rendezvous=(--standalone)
+    local address=${MASTER_ADDR:-127.0.0.1} port=${PORT:-29500}
     if [ "${NNODES:-1}" != 1 ] || [ -n "${PORT:-}" ]; then
-        rendezvous=(
-            --nnodes="${NNODES:-1}" --node-rank="${NODE_RANK:-0}"
-            --master-addr="${MASTER_ADDR:-127.0.0.1}" --master-port="${PORT:-29500}"
-        )
+        rendezvous=(--nnodes="${NNODES:-1}")
+        if [ "${MAX_RESTARTS:-0}" = 0 ]; then
+            rendezvous+=(--node-rank="${NODE_RANK:-0}" --master-addr="$address" --master-port="$port")
+        else
+            # With fixed ranks, processes that start again read the addresses of those before.
+            rendezvous+=(--rdzv-backend=c10d --rdzv-endpoint="$address:$port" --rdzv-id="$port")
+        fi
     fi
-    exec "$PYTHON" -m torch.distributed.run "${rendezvous[@]}" --nproc-per-node="$gpus" \
-        "$tools/$tool" --launcher pytorch "$@"
+    exec "$PYTHON" "$tools/launch.py" "${rendezvous[@]}" --nproc-per-node="$gpus" \
+        --max-restarts="${MAX_RESTARTS:-0}" "$tools/$tool" --launcher pytorch "$@"
 }
 
 # run_slurm PARTITION JOB_NAME TOOL [ARGUMENTS]: one process a GPU. GPUS (8), GPUS_PER_NODE (8, or
@@ -52,8 +57,14 @@ run_slurm() {
     export MASTER_PORT=${PORT:-$((20000 + $$ % 20000))}
     # SRUN_ARGS is several words.
     # shellcheck disable=SC2086
-    exec srun --partition="$partition" --job-name="$job_name" \
+    local code=0
+    srun --partition="$partition" --job-name="$job_name" \
         --gres="gpu:$gpus_per_node" --ntasks="$gpus" --ntasks-per-node="$gpus_per_node" \
         --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-        "$PYTHON" -u "$tools/$tool" --launcher slurm "$@"
+        "$PYTHON" -u "$tools/$tool" --launcher slurm "$@" || code=$?
+    # A training that a signal has ended, and saved; see docs/distributed.md.
+    if [ "$code" = 75 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+        scontrol requeue "$SLURM_JOB_ID"
+    fi
+    exit "$code"
 }

@@ -11,11 +11,14 @@ from scopevit.errors import InputError
 WRONG_ARGUMENTS = re.compile(r'\.__init__\(\) (got an unexpected keyword|missing \d+ required)')
 MISSING_KEY = re.compile(r"^'ConfigDict' object has no attribute '(\w+)'")
 LABEL_FILE_MODULE = 'mmpretrain.datasets.custom'
+OTHER_ENDED = 'another process of this run has ended, which may have said why'
 RUNTIME_ERRORS = {
     'stack expects each tensor to be equal size': (
         'the images of a batch differ in size: let the pipeline make them equal, or '
         "pad them with collate_fn=dict(type='pseudo_collate') in the dataloader"
     ),
+    'Connection reset by peer': OTHER_ENDED,
+    'Connection closed by peer': OTHER_ENDED,
     'Found 0 files in subfolders of': (
         'a data set finds no images: those of a class are in a folder of its own, named after the '
         'class, or ann_file lists images and the numbers of their classes'

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import all_reduce_params, is_main_process
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
+from scopevit.engine.resume import float_buffers
 from scopevit.files import write_text
+
+STOPPED = 'stopped.pth'  # of a training that a signal has ended; goes with the next checkpoint
 
 
 class CarefulCheckpointHook(CheckpointHook):
@@ -23,6 +26,9 @@ class CarefulCheckpointHook(CheckpointHook):
     work dir, so that both are true of a copy of the folder as well. mmengine writes whole paths:
     a training in the copy would remove files of the original.
     """
+
+    _validated = False  # whether what is saved has been
+    _last: dict[str, Any] | None = None  # meta of the last checkpoint
 
     def before_train(self, runner: Runner) -> None:
         """Removes what a training that was killed has left of a checkpoint."""
@@ -57,18 +63,47 @@ class CarefulCheckpointHook(CheckpointHook):
                 info[key] = os.path.join(folder, Path(info[key]).name)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        self._validated = True
         with self._removing_last():
             super()._save_best_checkpoint(runner, metrics)
+        self._validated = False
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        meta = dict(meta, validated=self._validated)
         average_buffers(runner)  # called in all processes, of which the first one writes
         with self._removing_last():
             super()._save_checkpoint_with_step(runner, step, meta)
-            if is_main_process() and '://' not in self.last_ckpt:
-                path = Path(os.path.abspath(self.last_ckpt))
-                if path.is_relative_to(runner.work_dir):
-                    path = path.relative_to(runner.work_dir)
-                write_text(Path(runner.work_dir, 'last_checkpoint'), str(path))
+            self._point_to(runner, self.last_ckpt)
+        if is_main_process() and '://' not in self.out_dir:
+            Path(self.out_dir, STOPPED).unlink(missing_ok=True)
+        self._last = meta
+
+    def save_stopped(self, runner: Runner, meta: dict[str, int]) -> str:
+        """Saves in the middle of things, for a training that stops; returns what to tell of it.
+
+        Args:
+            runner: Of the training.
+            meta: `epoch` and `iter`; where the last checkpoint is of these, it is left at that.
+        """
+        if self._last is not None and all(self._last[key] == meta[key] for key in meta):
+            return f'{self.last_ckpt} has it'
+        runner.resume_hook.gather(runner, buffers=True)
+        average_buffers(runner)
+        runner.save_checkpoint(
+            self.out_dir, STOPPED, meta=dict(meta), by_epoch=False, backend_args=self.backend_args
+        )
+        path = self.file_backend.join_path(self.out_dir, STOPPED)
+        self._point_to(runner, path)
+        return f'saved {path}'
+
+    def _point_to(self, runner: Runner, path: str) -> None:
+        """Writes which checkpoint is the last one."""
+        if not is_main_process() or '://' in path:
+            return
+        last = Path(os.path.abspath(path))
+        if last.is_relative_to(runner.work_dir):
+            last = last.relative_to(runner.work_dir)
+        write_text(Path(runner.work_dir, 'last_checkpoint'), str(last))
 
     @contextmanager
     def _removing_last(self) -> Iterator[None]:
@@ -105,8 +140,4 @@ class AverageBuffersHook(Hook):
 
 def average_buffers(runner: Runner) -> None:
     """Sets the buffers of a model, as the statistics of BN, to their mean over the processes."""
-    averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-    for model in (runner.model, *averages):
-        # The others are counts and tables, the same everywhere.
-        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-        all_reduce_params(buffers, op='mean')
+    all_reduce_params(float_buffers(runner), op='mean')

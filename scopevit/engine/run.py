@@ -1,5 +1,6 @@
 """Training and testing, from the arguments of the tools to the files in the work dir."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ from scopevit.engine.libraries import find_library
 from scopevit.engine.logs import announce, enable_log
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.runner import CheckedRunner
-from scopevit.errors import InputError
+from scopevit.engine.stopping import StopHook, stopping
+from scopevit.errors import InputError, Stopped
 from scopevit.files import write_json
+from scopevit.launched import is_restarted, launch_time, noted_stop
 
 
 def train(
@@ -86,6 +89,7 @@ def train(
     if log:
         enable_log(cfg, library, log)
     checkpoint, skipped = read_start(cfg, resume, pretrained)
+    keep_seed(cfg, checkpoint)
     announce('checking the data', launcher)
     found = check_quickly(cfg, config)
     with input_errors(str(config)):
@@ -100,7 +104,7 @@ def train(
             check_model_weights(model, checkpoint, cfg.load_from, only_backbone=not cfg.resume)
         runner.checkpoint = checkpoint
         del checkpoint  # it is large, and of no more use once the runner has loaded it
-        runner.train()
+        run_training(runner)
     leave_process_group()
 
 
@@ -166,6 +170,23 @@ def test(
     return metrics
 
 
+def run_training(runner: CheckedRunner) -> None:
+    """Trains until the end or a signal.
+
+    Raises:
+        Stopped: If it was a signal; what was trained is in a checkpoint.
+    """
+    hook = StopHook()
+    runner.register_hook(hook)
+    with stopping(hook):
+        try:
+            runner.train()
+        except Stopped:
+            if hook.trains:  # all processes are here, then
+                leave_process_group()
+            raise
+
+
 def check_no_export(path: str | Path) -> None:
     """Raises an InputError where an exported file is to predict with augmentations."""
     if is_exported(path):
@@ -219,7 +240,14 @@ def read_start(
     """
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
-    last = read_last_checkpoint(cfg.work_dir, checkpoint_folder(cfg)) if resume == 'auto' else None
+    if noted_stop():
+        raise Stopped(signal.SIGTERM, 'before the first step')  # others of the group have been
+    last = None
+    if resume == 'auto' or is_restarted():
+        last = read_last_checkpoint(cfg.work_dir, checkpoint_folder(cfg))
+        # Without --resume, none of an earlier training.
+        if last and resume is None and last.path.stat().st_mtime < launch_time():
+            last = None
     if last is not None:
         cfg.load_from, cfg.resume = str(last.path), True
         return last.content, last.skipped
@@ -234,6 +262,13 @@ def read_start(
         cfg.load_from = str(resume)
         return read_resumable(cfg.load_from), []
     return (read_weights(cfg.load_from) if cfg.get('load_from') else None), []
+
+
+def keep_seed(cfg: Config, checkpoint: dict[str, Any] | None) -> None:
+    """Puts the seed of a training that goes on into the config: its batches depend on it."""
+    seed = checkpoint['meta'].get('seed') if checkpoint and cfg.resume else None
+    if seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
 
 def check_same_start(path: str | None, checkpoint: dict[str, Any] | None) -> None:

@@ -6,19 +6,28 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, Hook, LoggerHook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, LoggerHook
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
 
+from scopevit.engine.batches import make_repeatable, number_batches
 from scopevit.engine.checks.data import check_dataset
 from scopevit.engine.finite import FiniteLossHook, check_finite
 from scopevit.engine.hooks import AverageBuffersHook, CarefulCheckpointHook
 from scopevit.engine.logs import ShortPassLoggerHook
+from scopevit.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from scopevit.engine.model import load_weights, unwrap_model
+from scopevit.engine.resume import ResumeHook, StoredEarlyStoppingHook, start_of
 from scopevit.errors import InputError
 from scopevit.files import flush, replacing
 
 Loop: TypeAlias = BaseLoop | dict[str, Any]  # as built or as its config
-OUR_VARIANTS = {CheckpointHook: CarefulCheckpointHook, LoggerHook: ShortPassLoggerHook}
+OUR_VARIANTS = {
+    CheckpointHook: CarefulCheckpointHook,
+    EarlyStoppingHook: StoredEarlyStoppingHook,
+    LoggerHook: ShortPassLoggerHook,
+}
+OUR_LOOPS = {EpochBasedTrainLoop: ResumableEpochLoop, IterBasedTrainLoop: ResumableIterLoop}
 
 
 class CheckedRunner(Runner):
@@ -31,10 +40,31 @@ class CheckedRunner(Runner):
     """
 
     checkpoint: dict[str, Any] | None = None
+    _train_dataloader: Any
     _wrote_config = False
 
     def build_train_loop(self, loop: Loop) -> BaseLoop:
-        return self._build_checked(super().build_train_loop, loop, 'train_dataloader')
+        """Builds a loop; for one of mmengine's ours, which goes on where its checkpoint was."""
+        if not isinstance(loop, dict) or not isinstance(self._train_dataloader, dict):
+            return self._build_checked(super().build_train_loop, loop, 'train_dataloader')
+        if 'by_epoch' in loop and 'type' not in loop:
+            loop = dict(loop)
+            theirs = EpochBasedTrainLoop if loop.pop('by_epoch') else IterBasedTrainLoop
+            loop['type'] = theirs
+        for theirs, ours in OUR_LOOPS.items():
+            if loop.get('type') in (theirs.__name__, theirs):
+                loop = dict(loop, type=ours)
+        by_epoch = loop.get('type') is ResumableEpochLoop
+        start = start_of(self.checkpoint if self.cfg.get('resume') else None, by_epoch)
+        self._train_dataloader = number_batches(self._train_dataloader, self.seed, start)
+        built = self._build_checked(super().build_train_loop, loop, 'train_dataloader')
+        length = len(built.dataloader)
+        if start.batch and start.length != length:
+            self.logger.warning(
+                f'the data is other data: {length} batches an epoch, there were {start.length}; '
+                f'begins epoch {(start.epochs or 0) + 1} anew'
+            )
+        return built
 
     def build_val_loop(self, loop: Loop) -> BaseLoop:
         return self._build_checked(super().build_val_loop, loop, 'val_dataloader')
@@ -60,6 +90,17 @@ class CheckedRunner(Runner):
         check_dataset(dataset, unwrap_model(self.model), f'{key}.dataset')
         return loop
 
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader[Any] | dict[str, Any],
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader[Any]:
+        """Builds a DataLoader that depends on no random state of this process."""
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        make_repeatable(loader, seed or 0)
+        return loader
+
     def dump_config(self) -> None:
         """Waits for `save_checkpoint`: the config in the work dir is that of the checkpoints."""
 
@@ -67,6 +108,8 @@ class CheckedRunner(Runner):
         """Registers the hooks of the config, and ours."""
         super().register_hooks(*args, **kwargs)
         self.register_hook(FiniteLossHook())
+        self.resume_hook = ResumeHook()
+        self.register_hook(self.resume_hook)
         if self.distributed:
             self.register_hook(AverageBuffersHook())
 
@@ -95,6 +138,14 @@ class CheckedRunner(Runner):
                 as they were.
         """
         check_finite(self.model)
+        if kwargs.get('save_optimizer', True):
+            self.resume_hook.gather(self)
+        try:
+            self._save_whole(out_dir, filename, *args, **kwargs)
+        finally:
+            self.resume_hook.states = None
+
+    def _save_whole(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         if '://' in out_dir:
             return super().save_checkpoint(out_dir, filename, *args, **kwargs)
         path = Path(out_dir, filename)

@@ -3,13 +3,13 @@
 import json
 import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from launched import TOOLS, launch
 from marks import rest_is_slow
 from mmengine.device import get_device
 from mmengine.model.utils import _BatchNormXd
@@ -19,26 +19,6 @@ from scopevit.checkpoint import read_checkpoint
 from scopevit.engine import run as engine_run
 from scopevit.engine.config import load_config
 from scopevit.engine.libraries import find_library
-
-TOOLS = Path(__file__).parents[2] / 'tools'
-
-
-def launch(
-    script: str, *arguments: object, cwd: Path, **variables: str
-) -> subprocess.CompletedProcess:
-    """Runs a launcher somewhere, with this Python and without GPUs."""
-    env = {**os.environ, 'PYTHON': sys.executable, 'CUDA_VISIBLE_DEVICES': '', **variables}
-    for name in ('PYTHONPATH', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT'):
-        if name not in variables:
-            env.pop(name, None)
-    return subprocess.run(
-        [TOOLS / script, *map(str, arguments)],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
 
 
 def drop_line(path: Path) -> None:
@@ -208,6 +188,18 @@ def test_wrong_arguments(script, arguments, message, tmp_path):
     assert f'usage: {TOOLS / script} ' in line
 
 
+def test_a_stopped_training_is_queued_again(recorder):
+    (recorder / 'srun').write_text('#!/bin/sh\nexit $CODE\n')
+    (recorder / 'scontrol').write_text('#!/bin/sh\necho scontrol "$@"\n')
+    (recorder / 'scontrol').chmod(0o755)
+    variables = {'PATH': f'{recorder}{os.pathsep}{os.environ["PATH"]}', 'SLURM_JOB_ID': '7'}
+    for code, said in (('75', 'scontrol requeue 7\n'), ('1', ''), ('0', '')):
+        result = launch(
+            'slurm_train.sh', 'gpu', 'job', 'a.py', cwd=recorder, CODE=code, **variables
+        )
+        assert (str(result.returncode), result.stdout) == (code, said)
+
+
 @pytest.fixture
 def recorder(tmp_path: Path) -> Path:
     """A folder with a program, as `srun` and `python`, that prints its arguments as JSON."""
@@ -235,8 +227,8 @@ def test_several_machines(recorder):
         PYTHON=str(recorder / 'python'), NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1',
     )  # fmt: skip
     assert arguments == [
-        '-m', 'torch.distributed.run', '--nnodes=2', '--node-rank=1', '--master-addr=10.0.0.1',
-        '--master-port=29500', '--nproc-per-node=8', str(TOOLS / 'train.py'),
+        str(TOOLS / 'launch.py'), '--nnodes=2', '--node-rank=1', '--master-addr=10.0.0.1',
+        '--master-port=29500', '--nproc-per-node=8', '--max-restarts=0', str(TOOLS / 'train.py'),
         '--launcher', 'pytorch', 'my config.py', '--resume', '--cfg-options', 'a="b c"',
     ]  # fmt: skip
 
@@ -245,9 +237,20 @@ def test_a_port_of_ones_own(recorder):
     python = str(recorder / 'python')
     arguments = recorded(recorder, 'dist_test.sh', 'a.py', 'b.pth', '2', PYTHON=python, PORT='7')
     assert arguments == [
-        '-m', 'torch.distributed.run', '--nnodes=1', '--node-rank=0', '--master-addr=127.0.0.1',
-        '--master-port=7', '--nproc-per-node=2', str(TOOLS / 'test.py'),
+        str(TOOLS / 'launch.py'), '--nnodes=1', '--node-rank=0', '--master-addr=127.0.0.1',
+        '--master-port=7', '--nproc-per-node=2', '--max-restarts=0', str(TOOLS / 'test.py'),
         '--launcher', 'pytorch', 'a.py', 'b.pth',
+    ]  # fmt: skip
+
+
+def test_started_again_on_several_machines(recorder):
+    arguments = recorded(
+        recorder, 'dist_train.sh', 'a.py', '8', PYTHON=str(recorder / 'python'), NNODES='2',
+        NODE_RANK='1', MASTER_ADDR='10.0.0.1', MAX_RESTARTS='3',
+    )  # fmt: skip
+    assert arguments[1:7] == [
+        '--nnodes=2', '--rdzv-backend=c10d', '--rdzv-endpoint=10.0.0.1:29500', '--rdzv-id=29500',
+        '--nproc-per-node=8', '--max-restarts=3',
     ]  # fmt: skip
 
 

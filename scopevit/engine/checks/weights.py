@@ -102,7 +102,7 @@ def find_checkpoints(work_dir: Path, out_dir: Path) -> list[Path]:
     if out_dir.resolve() != work_dir.resolve():
         folders.append(out_dir / work_dir.resolve().name)  # where the hook writes to then
     others = [path for folder in folders for path in folder.glob('*.pth')]
-    others = [path for path in others if re.fullmatch(r'(epoch|iter)_\d+', path.stem)]
+    others = [path for path in others if re.fullmatch(r'(epoch|iter)_\d+|stopped', path.stem)]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     named = read_pointer(work_dir / 'last_checkpoint')
     if named is None:

@@ -1,0 +1,199 @@
+"""Batches of a training that are the same whoever loads them and wherever a training goes on."""
+
+import atexit
+import ctypes
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
+
+# They begin no pass anew: what was drawn in all is their place, not what was drawn of a pass.
+ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
+LEAVING = multiprocessing.RawValue(ctypes.c_bool, False)  # whether this process exits
+
+
+class Start(NamedTuple):
+    """Where a training goes on.
+
+    Attributes:
+        batches: That have come before, in all.
+        epochs: Complete ones that have come before, where the training counts them.
+        batch: Batches of the epoch since, and
+        length: of how many.
+    """
+
+    batches: int = 0
+    epochs: int | None = None
+    batch: int = 0
+    length: int = 0
+
+
+class Draw(int):
+    """The index of a sample, with the place of this draw in the training."""
+
+    place: tuple[int, ...]
+
+    def __new__(cls, index: int, place: tuple[int, ...]) -> 'Draw':
+        draw = super().__new__(cls, index)
+        draw.place = place
+        return draw
+
+    def __reduce__(self) -> tuple[type['Draw'], tuple[int, tuple[int, ...]]]:
+        return Draw, (int(self), self.place)
+
+
+class NumberedBatches(Sampler[list[int]]):
+    """The batches of another batch sampler as `Draw`s, from some batch on.
+
+    What comes before is drawn from the sampler, but not loaded: a second for millions of samples.
+
+    Args:
+        sampler: Sampler of a data set.
+        batch_size: Samples in a batch.
+        batches: Config of the batch sampler, which gets these two.
+        seed: Of the training.
+        start: Where it goes on.
+
+    Attributes:
+        passes: How often all samples have come before the start.
+        skipped: Batches of the pass that the start is in.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler[int],
+        batch_size: int,
+        batches: dict[str, Any],
+        seed: int,
+        start: Start,
+    ) -> None:
+        self.sampler, self.batch_size, self.seed = sampler, batch_size, seed
+        given = dict(sampler=sampler, batch_size=batch_size)
+        self.batches = DATA_SAMPLERS.build(batches, default_args=given)
+        self.number = start.batches
+        self.passes, self.skipped = 0, start.batches
+        if start.epochs is not None:
+            # With other data, the epoch begins anew.
+            self.passes = start.epochs
+            self.skipped = start.batch if start.length == len(self) else 0
+        elif not any(kind.__name__ in ENDLESS for kind in type(sampler).__mro__):
+            self.passes, self.skipped = divmod(start.batches, len(self))
+        self._is_first = True
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self._is_first and hasattr(self.sampler, 'set_epoch'):
+            # mmengine's hook sets that of the loop, which is 0 in all of one that counts none.
+            self.sampler.set_epoch(self.passes)
+        batches = iter(self.batches)
+        for _ in islice(batches, self.skipped if self._is_first else 0):
+            pass
+        self._is_first = False
+        for batch in batches:
+            number, self.number = self.number, self.number + 1
+            origin = (self.seed, get_rank(), number)
+            yield [Draw(index, (*origin, place)) for place, index in enumerate(batch)]
+
+
+class SeededItems:
+    """Gets samples of a data set, for each `Draw` with random numbers of its own.
+
+    These depend on the seed of the training and the place of the draw in it, not on the process
+    that loads the sample nor on what it has loaded before.
+    """
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __call__(self, draws: list[int]) -> list[Any]:
+        return [self.get(draw) for draw in draws]
+
+    def get(self, draw: int) -> Any:
+        """Returns a sample."""
+        if not isinstance(draw, Draw):
+            return self.dataset[draw]
+        in_worker = get_worker_info() is not None
+        # A model draws from the same generators, in the process that trains.
+        keeping: AbstractContextManager[None] = nullcontext() if in_worker else keep_random_state()
+        with keeping:
+            seed_all(draw.place)
+            return self.dataset[int(draw)]
+
+
+class CalmWorker:
+    """Starts a worker of a DataLoader as before, and lets it leave signals to its parent.
+
+    They come to all processes, from a terminal or a cluster; the samples of the step that is to be
+    finished then are still needed. The parent ends its workers by SIGTERM, too, when it exits.
+    """
+
+    def __init__(self, start: Callable[[int], None] | None) -> None:
+        self.start, self.leaving = start, LEAVING
+
+    def __call__(self, worker_id: int) -> None:
+        if self.start is not None:
+            self.start(worker_id)
+        for each in (signal.SIGINT, signal.SIGUSR1):
+            signal.signal(each, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self.leave_with_parent)
+
+    def leave_with_parent(self, number: int, frame: object) -> None:
+        """Handles SIGTERM."""
+        if self.leaving.value:
+            os._exit(0)
+
+
+@atexit.register  # after that of multiprocessing, which therefore comes second
+def leave() -> None:
+    """Lets workers know that this process exits."""
+    LEAVING.value = True
+
+
+def number_batches(cfg: dict[str, Any], seed: int, start: Start) -> dict[str, Any]:
+    """Returns the config of a DataLoader, with `NumberedBatches` in it."""
+    cfg = dict(cfg)
+    drop_last = cfg.pop('drop_last', False)
+    inner = cfg.get('batch_sampler') or dict(type=BatchSampler, drop_last=drop_last)
+    cfg['batch_sampler'] = dict(type=NumberedBatches, batches=inner, seed=seed, start=start)
+    return cfg
+
+
+def make_repeatable(loader: DataLoader[Any], seed: int) -> None:
+    """Lets a DataLoader depend on no random state of the process, and that not on the loader."""
+    loader.generator = torch.Generator().manual_seed(seed)  # of the seeds of its workers
+    loader.worker_init_fn = CalmWorker(loader.worker_init_fn)
+    if isinstance(loader.batch_sampler, NumberedBatches):
+        dataset: Any = loader.dataset
+        dataset.__getitems__ = SeededItems(dataset)  # by which DataLoader gets a batch
+
+
+def seed_all(entropy: tuple[int, ...]) -> None:
+    """Seeds the generators of Python, NumPy and torch on the CPU."""
+    words = np.random.SeedSequence(entropy).generate_state(4).tolist()
+    random.seed(words[0])
+    np.random.seed(words[1])
+    torch.default_generator.manual_seed(words[2] << 32 | words[3])
+
+
+@contextmanager
+def keep_random_state() -> Iterator[None]:
+    """Restores the generators of Python, NumPy and torch on the CPU in the end."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

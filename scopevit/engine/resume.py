@@ -1,0 +1,171 @@
+"""What a training needs, besides what mmengine keeps, to go on as if it had not stopped."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_distributed
+from mmengine.hooks import EarlyStoppingHook, EMAHook, Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from scopevit.engine.batches import Start
+from scopevit.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from scopevit.engine.model import unwrap_model
+
+State = dict[str, Any]  # of values that a checkpoint may hold: tensors, numbers, text
+KEY = 'processes'  # of a checkpoint, for a state of each process
+PLACE = 'place'  # of its meta, for a batch of an epoch, and of how many
+
+
+class ResumeHook(Hook):
+    """Puts the state of every process into checkpoints, and lets a training go on with it.
+
+    That is: the random state, gradients of a step that is not complete with gradient accumulation,
+    and buffers where they differ between processes. And the validation that a checkpoint was
+    written before takes place.
+    """
+
+    priority = 'LOWEST'  # after all others have got ready
+
+    def __init__(self) -> None:
+        self.states: list[State] | None = None  # of all processes, for the next checkpoint
+        self.resumed: State | None = None
+
+    def gather(self, runner: Runner, buffers: bool = False) -> None:
+        """Gets the states of all processes, in all of them, for the next checkpoint.
+
+        `buffers`: also those of the model, for a checkpoint that has their mean.
+        """
+        if self.states is None:
+            self.states = all_gather_object(process_state(runner, buffers))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: State) -> None:
+        """Adds the states, and the place in the epoch."""
+        if 'optimizer' not in checkpoint:  # nothing goes on from it
+            return
+        checkpoint[KEY] = self.states
+        if isinstance(runner.train_loop, ResumableEpochLoop):
+            checkpoint['meta'][PLACE] = [runner.train_loop.batch, len(runner.train_dataloader)]
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: State) -> None:
+        """Takes the state of this process out of a checkpoint that a training goes on from."""
+        states = checkpoint.get(KEY)
+        if not runner.cfg.get('resume'):
+            return
+        self.resumed = {'validated': bool(checkpoint['meta'].get('validated'))}
+        if not isinstance(states, list):
+            runner.logger.warning('the checkpoint has no random state: goes on with another')
+        elif len(states) != get_world_size():
+            runner.logger.warning(
+                f'the checkpoint is of {len(states)} processes, these are {get_world_size()}: '
+                'goes on with other batches and another random state'
+            )
+        else:
+            self.resumed |= states[get_rank()]
+
+    def before_train(self, runner: Runner) -> None:
+        """Takes up the state, and validates if that is what comes next."""
+        resumed, self.resumed = self.resumed, None
+        if resumed is None:
+            return
+        if 'random' in resumed:
+            restore(runner, resumed)
+        loop = runner.train_loop
+        is_ours = isinstance(loop, (ResumableEpochLoop, ResumableIterLoop))
+        if is_ours and not resumed['validated']:
+            loop.validate_if_due()
+
+
+class StoredEarlyStoppingHook(EarlyStoppingHook):
+    """EarlyStoppingHook that goes on counting when a training goes on."""
+
+    KEY = 'early_stopping'  # of the message hub, which checkpoints have
+    KEPT = ('best_score', 'wait_count', 'stopped')
+    priority = 'LOW'  # before a checkpoint is written; mmengine's comes after
+
+    def before_train(self, runner: Runner) -> None:
+        """Takes up the count."""
+        kept = runner.message_hub.runtime_info.get(self.KEY)
+        if kept:
+            self.best_score, self.wait_count, stopped = (kept[key] for key in self.KEPT)
+            runner.train_loop.stop_training = stopped
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Counts, and keeps the count."""
+        super().after_val_epoch(runner, metrics)
+        values = self.best_score, self.wait_count, runner.train_loop.stop_training
+        runner.message_hub.update_info(self.KEY, dict(zip(self.KEPT, values, strict=True)))
+
+
+def start_of(checkpoint: State | None, by_epoch: bool) -> Start:
+    """Returns where a training goes on from a checkpoint, its beginning where there is none.
+
+    `by_epoch`: whether it counts epochs.
+    """
+    meta: State = checkpoint['meta'] if checkpoint else dict(epoch=0, iter=0)
+    if not by_epoch:
+        return Start(meta['iter'])
+    batch, length = meta.get(PLACE) or (0, 0)  # mmengine begins an epoch anew
+    return Start(meta['iter'], meta['epoch'], batch, length)
+
+
+def process_state(runner: Runner, buffers: bool) -> State:
+    """Returns the state of this process, see `ResumeHook.gather`."""
+    state: State = {'random': random_state()}
+    model = unwrap_model(runner.model)
+    wrapper = runner.optim_wrapper
+    if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
+        weights = model.named_parameters()
+        grads = {name: weight.grad.cpu() for name, weight in weights if weight.grad is not None}
+        state['gradients'] = grads
+    if buffers and is_distributed():
+        state['buffers'] = [buffer.cpu() for buffer in float_buffers(runner)]
+    return state
+
+
+def restore(runner: Runner, state: State) -> None:
+    """Takes up what `process_state` returned."""
+    weights = dict(unwrap_model(runner.model).named_parameters())
+    for name, gradient in state.get('gradients', {}).items():
+        weights[name].grad = gradient.to(weights[name].device)
+    with torch.no_grad():
+        for buffer, value in zip(float_buffers(runner), state.get('buffers', []), strict=False):
+            buffer.copy_(value)
+    set_random_state(state['random'])
+
+
+def float_buffers(runner: Runner) -> list[Tensor]:
+    """Returns the buffers of a model and its averages that processes have different ones of.
+
+    Those are statistics of BN. The others are counts and tables, the same everywhere.
+    """
+    averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+    buffers = [buffer for model in (runner.model, *averages) for buffer in model.buffers()]
+    return [buffer for buffer in buffers if buffer.is_floating_point()]
+
+
+def random_state() -> State:
+    """Returns the states of the generators of Python, NumPy and torch, of its GPU too."""
+    version, words, gauss = random.getstate()
+    numpy_state = np.random.get_state(legacy=False)
+    key = torch.from_numpy(numpy_state['state']['key'].astype(np.int64))
+    return {
+        'python': [version, torch.tensor(words), gauss],
+        'numpy': numpy_state | {'state': {'key': key, 'pos': numpy_state['state']['pos']}},
+        'torch': torch.get_rng_state(),
+        'cuda': torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def set_random_state(state: State) -> None:
+    """Sets what `random_state` returned."""
+    version, words, gauss = state['python']
+    random.setstate((version, tuple(words.tolist()), gauss))
+    key = state['numpy']['state']['key'].numpy().astype(np.uint32)
+    np.random.set_state(state['numpy'] | {'state': state['numpy']['state'] | {'key': key}})
+    torch.set_rng_state(state['torch'].cpu())
+    if state['cuda'] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'].cpu())
