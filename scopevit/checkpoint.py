@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import pickle
 import re
-import shutil
 import struct
 import sys
 import zipfile
@@ -25,6 +24,8 @@ ZOOS = ('torchvision', 'modelzoo', 'open-mmlab', 'openmmlab', 'mmcls')
 EXPORTED = ('.onnx', '.xml')  # files of `scopevit export` that take the place of a checkpoint
 BACKBONE_OF = 'backbone://'  # before a checkpoint: only its backbone, see `read_checkpoint`
 SECONDS = 60  # without a byte, until a download is given up
+LARGEST = 20 * 2**30  # bytes that are downloaded at most
+BLOCK = 2**20
 
 
 def is_exported(path: str | Path) -> bool:
@@ -157,7 +158,10 @@ def download(url: str) -> Path:
         try:
             request = Request(url, headers={'User-Agent': 'scopevit'})  # some refuse Python's own
             with urlopen(request, timeout=SECONDS) as response, part.open('wb') as file:
-                shutil.copyfileobj(response, file)
+                while block := response.read(BLOCK):
+                    file.write(block)
+                    if file.tell() > LARGEST:
+                        raise InputError(f'{url} has more than {LARGEST >> 30} GiB')
                 if response.length:
                     raise InputError(f'{response.length} bytes are missing at its end')
         except (OSError, HTTPException, ValueError) as error:

@@ -92,6 +92,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that training and testing take."""
     parser.add_argument('--work-dir', help='default: work_dirs/<name of the config>')
     add_config_options(parser)
+    parser.add_argument(
+        '--trust-pickles',
+        action='store_true',
+        help='read annotations and proposals that are pickles, which may run code',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torch.distributed.launch passes one of the two spellings; torchrun passes none.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)

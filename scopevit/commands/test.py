@@ -35,4 +35,5 @@ def run(args: argparse.Namespace) -> None:
         tta=args.tta,
         cfg_options=args.cfg_options,
         launcher=args.launcher,
+        trust_pickles=args.trust_pickles,
     )

@@ -52,4 +52,5 @@ def run(args: argparse.Namespace) -> None:
         launcher=args.launcher,
         pretrained=args.pretrained,
         log=args.log,
+        trust_pickles=args.trust_pickles,
     )

@@ -22,6 +22,7 @@ NAMES = (
     # The others change what is there, from the library that the rest builds on to the tasks'.
     'torch_load',
     'checkpoint_loader',
+    'yaml_loader',
     'external_configs',
     'compiled_training',
     'mmpretrain',

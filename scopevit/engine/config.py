@@ -9,11 +9,13 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
+from yaml import YAMLError
 
 from scopevit.checkpoint import BACKBONE_OF
 from scopevit.engine.amp import CPUAmpOptimWrapper
 from scopevit.engine.checks.kinds import check_kinds
 from scopevit.engine.libraries import Library, missing_module
+from scopevit.engine.trust import check_types
 from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError
 
@@ -54,7 +56,7 @@ def read_config(path: Path) -> Config:
         raise InputError(f'{path}: custom_imports: {root_cause(error)}') from error
     # Whatever the code in a config may raise, and mmengine about what it inherits.
     except (ArithmeticError, AttributeError, LookupError, NameError, OSError, RuntimeError,
-            TypeError, ValueError) as error:  # fmt: skip
+            TypeError, ValueError, YAMLError) as error:  # fmt: skip
         line = failed_line(error)
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise InputError(f'{line or path}: {type(error).__name__}: {message}') from error
@@ -90,6 +92,7 @@ def merge_options(cfg: Config, options: dict[str, Any]) -> None:
         InputError: If the first name of a key is none of the config's or the Runner's, or the rest
             of it does not fit the values that are there.
     """
+    check_types(options, cfg)
     allowed = set(cfg) | set(inspect.signature(Runner).parameters)
     for key in options:
         first = key.partition('.')[0]

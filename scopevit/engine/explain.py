@@ -79,5 +79,9 @@ def explain(error: Exception, source: str) -> str | None:
     builds = any(frame.f_code.co_name in ('build_from_cfg', 'build_dataloader') for frame in frames)
     if builds and WRONG_ARGUMENTS.search(message):
         return f'{source}: {message}'
+    built = [frame.f_locals.get('obj_cls') for frame in frames
+             if frame.f_code.co_name == 'build_from_cfg']  # fmt: skip
+    if built and built[-1] is not None and isinstance(error, (TypeError, ValueError)):
+        return f'{source}: {getattr(built[-1], "__name__", built[-1])}: {message}'
     # The backbone checks its own arguments and images.
     return f'{source}: {message}' if raised_in.startswith('scopevit.models') else None

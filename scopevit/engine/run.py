@@ -38,6 +38,7 @@ from scopevit.engine.logs import announce, enable_log
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.runner import CheckedRunner
 from scopevit.engine.stopping import StopHook, stopping
+from scopevit.engine.trust import check_pickles
 from scopevit.errors import InputError, Stopped
 from scopevit.files import write_json
 from scopevit.launched import is_restarted, launch_time, noted_stop
@@ -54,6 +55,7 @@ def train(
     launcher: str = 'none',
     pretrained: str | None = None,
     log: str | None = None,
+    trust_pickles: bool = False,
 ) -> None:
     """Trains the model of a config, by the library of its `default_scope`.
 
@@ -71,6 +73,7 @@ def train(
         pretrained: Checkpoint of a classifier or a bare backbone, for the backbone to start with;
             not read where `resume='auto'` finds a checkpoint.
         log: Where to log besides the work dir: 'tensorboard', 'wandb' or 'mlflow'.
+        trust_pickles: Whether data sets may read pickles, which may run code.
 
     Raises:
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
@@ -81,6 +84,8 @@ def train(
     from scopevit.preflight.quick import check_quickly, log_findings
 
     cfg = load_config(config, cfg_options, work_dir)
+    if not trust_pickles:
+        check_pickles(cfg)
     announce(f'{config}: loading {cfg.get("default_scope")}', launcher)
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -118,6 +123,7 @@ def test(
     tta: bool = False,
     cfg_options: dict[str, Any] | None = None,
     launcher: str = 'none',
+    trust_pickles: bool = False,
 ) -> dict[str, float]:
     """Tests a checkpoint and writes `metrics.json` to the work dir.
 
@@ -133,6 +139,7 @@ def test(
             they are and flipped.
         cfg_options: Values for the config by dotted key.
         launcher: As in `train`.
+        trust_pickles: As in `train`.
 
     Returns:
         Metrics by name.
@@ -141,6 +148,8 @@ def test(
         InputError: If something given is wrong; an earlier `metrics.json` has not changed then.
     """
     cfg = load_config(config, cfg_options, work_dir)
+    if not trust_pickles:
+        check_pickles(cfg)
     announce(f'{config}: loading {cfg.get("default_scope")}', launcher)
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from scopevit.engine.checks.masks import check_masks
 from scopevit.errors import InputError
 
 
@@ -76,9 +77,9 @@ def read_coco(path: Path, key: str) -> CocoFile:
     stat = path.stat()
     try:
         return read_columns(str(path), stat.st_mtime_ns, stat.st_size)
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f'not JSON: {path} ({key}): {error}') from error
-    except (AttributeError, TypeError, LookupError) as error:
+    except (AttributeError, TypeError, LookupError, ValueError) as error:
         raise InputError(f'not COCO annotations: {path} ({key}): {error}') from error
 
 
@@ -119,6 +120,9 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
     refs = [a.get('image_id') for a in annotations]
     ids = [a.get('id') for a in annotations]
     category_ids = [a.get('category_id') for a in annotations]
+    owners = [rows.get(ref, -1) for ref in refs]
+    sizes = [(image.get('height'), image.get('width')) for image in images]
+    check_masks(annotations, [sizes[i] if i >= 0 and all(sizes[i]) else None for i in owners])
     areas = column([a.get('area') for a in annotations])
     lengths = Counter(len(a['keypoints']) for a in annotations if 'keypoints' in a)
     return CocoFile(
@@ -129,7 +133,7 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         file_names=[str(image.get('file_name') or '') for image in images],
         sizes=numbers([[i.get('width') or 0, i.get('height') or 0] for i in images], 2),
         ids=ids,
-        owners=np.array([rows.get(ref, -1) for ref in refs], np.int64),
+        owners=np.array(owners, np.int64),
         image_refs=refs,
         category_ids=category_ids,
         used_categories=frozenset(category_ids),

@@ -7,7 +7,7 @@ from scopevit.errors import InputError
 
 DICTS = (
     'model', 'model.backbone', 'model.data_preprocessor', 'data_preprocessor', 'default_hooks',
-    'optim_wrapper', 'optim_wrapper.optimizer', 'train_dataloader', 'val_dataloader',
+    'optim_wrapper', 'optim_wrapper.optimizer', 'randomness', 'train_dataloader', 'val_dataloader',
     'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg', 'model.train_cfg', 'model.test_cfg',
     'model.test_cfg.rpn', 'model.test_cfg.rpn.nms', 'model.test_cfg.rcnn',
     'model.test_cfg.rcnn.nms', 'model.test_cfg.nms',
@@ -26,6 +26,9 @@ def check_kinds(cfg: Mapping[str, Any], source: str) -> None:
         holder, name = find_holder(cfg, key)
         if holder.get(name) is not None:
             check_dict(holder[name], key, source)
+    seed = (cfg.get('randomness') or {}).get('seed')
+    if seed is not None and type(seed) is not int:
+        raise InputError(f'{source}: randomness.seed must be a whole number, not {seed!r}')
     for key in LISTS_OF_DICTS:
         check_list(cfg.get(key), key, source)
     for name, part in (cfg.get('model') or {}).items():
