@@ -2,7 +2,7 @@
 
 import argparse
 
-from scopevit.cli import add_common_arguments, set_local_rank
+from scopevit.cli import PositiveInt, add_common_arguments, set_local_rank
 from scopevit.engine import train
 from scopevit.hub import config_path
 
@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help='start with the backbone of this checkpoint, of a classifier or a bare backbone, '
         "ours or the authors'; --resume goes before it once there is a checkpoint in the work dir",
+    )
+    parser.add_argument(
+        '--accumulate',
+        action=PositiveInt,
+        default=1,
+        metavar='N',
+        help='take N batches a step, for batches that are N times as large as fit into memory',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument(
@@ -52,5 +59,6 @@ def run(args: argparse.Namespace) -> None:
         launcher=args.launcher,
         pretrained=args.pretrained,
         log=args.log,
+        accumulate=args.accumulate,
         trust_pickles=args.trust_pickles,
     )

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 
 from scopevit import compat
 from scopevit.checkpoint import is_exported
+from scopevit.engine.accumulation import take_batches
 from scopevit.engine.checks.data import check_files
 from scopevit.engine.checks.weights import (
     check_model_weights,
@@ -56,6 +57,7 @@ def train(
     pretrained: str | None = None,
     log: str | None = None,
     trust_pickles: bool = False,
+    accumulate: int = 1,
 ) -> None:
     """Trains the model of a config, by the library of its `default_scope`.
 
@@ -74,6 +76,7 @@ def train(
             not read where `resume='auto'` finds a checkpoint.
         log: Where to log besides the work dir: 'tensorboard', 'wandb' or 'mlflow'.
         trust_pickles: Whether data sets may read pickles, which may run code.
+        accumulate: Batches of a step, whose gradients are averaged.
 
     Raises:
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
@@ -90,7 +93,7 @@ def train(
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     set_loader_defaults(cfg, library)
-    set_training_options(cfg, amp, auto_scale_lr, validate)
+    set_training_options(cfg, amp, auto_scale_lr, validate, accumulate)
     if log:
         enable_log(cfg, library, log)
     checkpoint, skipped = read_start(cfg, resume, pretrained)
@@ -226,8 +229,12 @@ def read_tested(cfg: Config, path: str | Path, launcher: str) -> dict[str, Any] 
     return None
 
 
-def set_training_options(cfg: Config, amp: bool, auto_scale_lr: bool, validate: bool) -> None:
+def set_training_options(
+    cfg: Config, amp: bool, auto_scale_lr: bool, validate: bool, accumulate: int
+) -> None:
     """Puts into a config what the switches of `train` say."""
+    if accumulate > 1:
+        take_batches(cfg, accumulate)
     if amp:
         enable_amp(cfg)
     if auto_scale_lr:
