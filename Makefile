@@ -3,15 +3,15 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo race gpu test test-all lint types clean check
+.PHONY: help setup demo race gpu soak test test-all lint types clean check
 
 WORKERS ?= 2
 
 # So that the code here is the code that runs, whatever is installed.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-setup demo race gpu test test-all: roles = runtime nodeps tasks
-setup gpu test test-all: roles += tests
+setup demo race gpu soak test test-all: roles = runtime nodeps tasks
+setup gpu soak test test-all: roles += tests
 setup lint types: roles += dev
 
 ifdef PYTHON
@@ -26,6 +26,7 @@ help:
 	@echo 'make demo [TASK=...]  train, test and draw four tasks on the images in data/demo'
 	@echo 'make race             train ScopeViT and peers by one recipe on small images, and compare'
 	@echo 'make gpu [ARGS=...]   check everything on a GPU within 8 minutes (--device cpu: without one)'
+	@echo 'make soak [ARGS=...]  kill trainings at random for 30 minutes, and compare how they end'
 	@echo 'make test [ARGS=...]  run the tests that are not slow; ARGS go to pytest'
 	@echo 'make test-all         run all tests'
 	@echo 'make lint             check style and formatting'
@@ -42,6 +43,9 @@ race: $(ready)
 
 gpu: $(ready)
 	"$(PYTHON)" tools/gpu/check.py $(ARGS)
+
+soak: $(ready)
+	"$(PYTHON)" tests/soak.py $(ARGS)
 
 # ARGS come last, for their -m to be the one that counts: ARGS='-m slow' runs the rest.
 test: choice := -m 'not slow'

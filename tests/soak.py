@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from killed import different
 from tasks import MAKE_DATA, Task, write_task
@@ -40,6 +40,8 @@ default_hooks = dict(
 )
 """
 
+Process: TypeAlias = subprocess.Popen[bytes]
+
 
 @dataclass
 class Training:
@@ -57,7 +59,7 @@ class Training:
     work_dir: Path
     seconds: float = 0.0
 
-    def start(self, **options: Any) -> subprocess.Popen[bytes]:
+    def start(self, **options: Any) -> Process:
         """Starts it, or starts it again, in a session of its own."""
         arguments = [self.task.config, '--work-dir', self.work_dir, '--resume']
         tool = ROOT / 'tools'
@@ -100,39 +102,29 @@ def members(session: int) -> list[int]:
     return sorted(found)
 
 
-def named(session: int, name: str) -> list[int]:
-    """Returns the processes of a session whose command has a name in it."""
-    commands = {pid: Path(f'/proc/{pid}/cmdline') for pid in members(session)}
-    return [pid for pid, path in commands.items() if name in path.read_text()]
-
-
-def kill_one(training: Training, process: subprocess.Popen[bytes], chance: random.Random) -> None:
+def kill_one(training: Training, process: Process, chance: random.Random) -> None:
     """Kills a process that trains, or the one that started it, or one that loads data."""
     os.kill(chance.choice(members(process.pid)), signal.SIGKILL)
 
 
-def kill_first(training: Training, process: subprocess.Popen[bytes], chance: random.Random) -> None:
+def kill_first(training: Training, process: Process, chance: random.Random) -> None:
     """Kills the process that leads the session: of several, the launcher."""
     process.kill()
 
 
-def kill_loader(
-    training: Training, process: subprocess.Popen[bytes], chance: random.Random
-) -> None:
+def kill_loader(training: Training, process: Process, chance: random.Random) -> None:
     """Kills the youngest process, which loads data unless none has begun to."""
     os.kill(members(process.pid)[-1], signal.SIGKILL)
 
 
-def tell_to_stop(
-    training: Training, process: subprocess.Popen[bytes], chance: random.Random
-) -> None:
+def tell_to_stop(training: Training, process: Process, chance: random.Random) -> None:
     """Tells all processes to stop."""
     number = chance.choice([signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
     for pid in members(process.pid):
         os.kill(pid, number)
 
 
-def halt(training: Training, process: subprocess.Popen[bytes], chance: random.Random) -> None:
+def halt(training: Training, process: Process, chance: random.Random) -> None:
     """Halts all processes for a while."""
     os.killpg(process.pid, signal.SIGSTOP)
     time.sleep(PAUSE)
@@ -146,14 +138,14 @@ def damage(training: Training, spoil: Callable[[bytearray], bytes | bytearray]) 
         files[-1].write_bytes(spoil(bytearray(files[-1].read_bytes())))
 
 
-def cut(training: Training, process: subprocess.Popen[bytes], chance: random.Random) -> None:
+def cut(training: Training, process: Process, chance: random.Random) -> None:
     """Kills all, and cuts the newest checkpoint."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     damage(training, lambda content: content[: chance.randrange(len(content))])
 
 
-def flip(training: Training, process: subprocess.Popen[bytes], chance: random.Random) -> None:
+def flip(training: Training, process: Process, chance: random.Random) -> None:
     """Kills all, and flips a bit in the newest checkpoint."""
 
     def spoil(content: bytearray) -> bytearray:
@@ -165,7 +157,7 @@ def flip(training: Training, process: subprocess.Popen[bytes], chance: random.Ra
     damage(training, spoil)
 
 
-FAULTS: dict[str, Callable[[Training, subprocess.Popen[bytes], random.Random], None]] = {
+FAULTS: dict[str, Callable[[Training, Process, random.Random], None]] = {
     'SIGKILL to any process': kill_one,
     'SIGKILL to the first process': kill_first,
     'SIGKILL to a process that loads data': kill_loader,
@@ -187,7 +179,7 @@ class Count:
     repeated: list[int] = field(default_factory=list)
 
 
-def wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+def wait(process: Process, seconds: float) -> int | None:
     """Waits for a process and all that it has started; returns its exit code, None if it runs."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
