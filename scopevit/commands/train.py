@@ -36,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
     )
+    parser.add_argument(
+        '--skip-bad-samples',
+        action=PositiveInt,
+        default=0,
+        metavar='N',
+        help='leave out up to N samples that cannot be loaded; by default the first ends all',
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not validate while training')
     parser.add_argument(
         '--log',
@@ -60,5 +67,6 @@ def run(args: argparse.Namespace) -> None:
         pretrained=args.pretrained,
         log=args.log,
         accumulate=args.accumulate,
+        skip_bad_samples=args.skip_bad_samples,
         trust_pickles=args.trust_pickles,
     )

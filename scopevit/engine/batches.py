@@ -7,7 +7,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.registry import DATA_SAMPLERS
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import BatchSampler, Sampler
 
 # They begin no pass anew: what was drawn in all is their place, not what was drawn of a pass.
 ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
@@ -63,6 +63,7 @@ class NumberedBatches(Sampler[list[int]]):
         batches: Config of the batch sampler, which gets these two.
         seed: Of the training.
         start: Where it goes on.
+        allowed: How many samples may be left out, see `SeededItems`.
 
     Attributes:
         passes: How often all samples have come before the start.
@@ -76,8 +77,10 @@ class NumberedBatches(Sampler[list[int]]):
         batches: dict[str, Any],
         seed: int,
         start: Start,
+        allowed: int = 0,
     ) -> None:
         self.sampler, self.batch_size, self.seed = sampler, batch_size, seed
+        self.allowed = allowed
         given = dict(sampler=sampler, batch_size=batch_size)
         self.batches = DATA_SAMPLERS.build(batches, default_args=given)
         self.number = start.batches
@@ -105,31 +108,6 @@ class NumberedBatches(Sampler[list[int]]):
             number, self.number = self.number, self.number + 1
             origin = (self.seed, get_rank(), number)
             yield [Draw(index, (*origin, place)) for place, index in enumerate(batch)]
-
-
-class SeededItems:
-    """Gets samples of a data set, for each `Draw` with random numbers of its own.
-
-    These depend on the seed of the training and the place of the draw in it, not on the process
-    that loads the sample nor on what it has loaded before.
-    """
-
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
-
-    def __call__(self, draws: list[int]) -> list[Any]:
-        return [self.get(draw) for draw in draws]
-
-    def get(self, draw: int) -> Any:
-        """Returns a sample."""
-        if not isinstance(draw, Draw):
-            return self.dataset[draw]
-        in_worker = get_worker_info() is not None
-        # A model draws from the same generators, in the process that trains.
-        keeping: AbstractContextManager[None] = nullcontext() if in_worker else keep_random_state()
-        with keeping:
-            seed_all(draw.place)
-            return self.dataset[int(draw)]
 
 
 class CalmWorker:
@@ -161,22 +139,16 @@ def leave() -> None:
     LEAVING.value = True
 
 
-def number_batches(cfg: dict[str, Any], seed: int, start: Start) -> dict[str, Any]:
+def number_batches(
+    cfg: dict[str, Any], seed: int, start: Start, allowed: int = 0
+) -> dict[str, Any]:
     """Returns the config of a DataLoader, with `NumberedBatches` in it."""
     cfg = dict(cfg)
     drop_last = cfg.pop('drop_last', False)
     inner = cfg.get('batch_sampler') or dict(type=BatchSampler, drop_last=drop_last)
-    cfg['batch_sampler'] = dict(type=NumberedBatches, batches=inner, seed=seed, start=start)
+    ours = dict(type=NumberedBatches, batches=inner, seed=seed, start=start, allowed=allowed)
+    cfg['batch_sampler'] = ours
     return cfg
-
-
-def make_repeatable(loader: DataLoader[Any], seed: int) -> None:
-    """Lets a DataLoader depend on no random state of the process, and that not on the loader."""
-    loader.generator = torch.Generator().manual_seed(seed)  # of the seeds of its workers
-    loader.worker_init_fn = CalmWorker(loader.worker_init_fn)
-    if isinstance(loader.batch_sampler, NumberedBatches):
-        dataset: Any = loader.dataset
-        dataset.__getitems__ = SeededItems(dataset)  # by which DataLoader gets a batch
 
 
 def seed_all(entropy: tuple[int, ...]) -> None:

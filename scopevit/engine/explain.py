@@ -5,12 +5,19 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 from scopevit.engine.libraries import missing_module
 from scopevit.errors import InputError
 
 WRONG_ARGUMENTS = re.compile(r'\.__init__\(\) (got an unexpected keyword|missing \d+ required)')
 MISSING_KEY = re.compile(r"^'ConfigDict' object has no attribute '(\w+)'")
 LABEL_FILE_MODULE = 'mmpretrain.datasets.custom'
+NO_SAMPLE = 'Cannot find valid image after'  # mmengine's BaseDataset
+OUT_OF_MEMORY = (
+    'lower train_dataloader.batch_size and make up for it by --accumulate, add --amp, set '
+    'model.backbone.with_cp=True, or train at a lower resolution'
+)
 OTHER_ENDED = 'another process of this run has ended, which may have said why'
 RUNTIME_ERRORS = {
     'stack expects each tensor to be equal size': (
@@ -41,11 +48,20 @@ def input_errors(source: str) -> Iterator[None]:
         if message is None:
             raise
         raise InputError(message) from error
+    except torch.OutOfMemoryError as error:
+        raise InputError(f'{source}: out of memory of the GPU: {OUT_OF_MEMORY}') from error
     except RuntimeError as error:  # of torch, also from a process that loads data
         for part, said in RUNTIME_ERRORS.items():
             if part in str(error):
                 raise InputError(f'{source}: {said}') from error
         raise
+    except Exception as error:
+        if NO_SAMPLE not in str(error):
+            raise
+        raise InputError(
+            f'{source}: the pipeline of a data set drops all samples that it is given, as far as '
+            'they were tried: do its filters fit the annotations?'
+        ) from error
 
 
 def explain(error: Exception, source: str) -> str | None:

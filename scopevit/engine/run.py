@@ -38,6 +38,7 @@ from scopevit.engine.libraries import find_library
 from scopevit.engine.logs import announce, enable_log
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.runner import CheckedRunner
+from scopevit.engine.samples import left_out_of
 from scopevit.engine.stopping import StopHook, stopping
 from scopevit.engine.trust import check_pickles
 from scopevit.errors import InputError, Stopped
@@ -58,6 +59,7 @@ def train(
     log: str | None = None,
     trust_pickles: bool = False,
     accumulate: int = 1,
+    skip_bad_samples: int = 0,
 ) -> None:
     """Trains the model of a config, by the library of its `default_scope`.
 
@@ -77,6 +79,8 @@ def train(
         log: Where to log besides the work dir: 'tensorboard', 'wandb' or 'mlflow'.
         trust_pickles: Whether data sets may read pickles, which may run code.
         accumulate: Batches of a step, whose gradients are averaged.
+        skip_bad_samples: How many samples that cannot be loaded each process may leave out; which,
+            `skipped_samples.json` in the work dir tells in the end.
 
     Raises:
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
@@ -111,6 +115,7 @@ def train(
         if checkpoint is not None:
             check_model_weights(model, checkpoint, cfg.load_from, only_backbone=not cfg.resume)
         runner.checkpoint = checkpoint
+        runner.skip_bad_samples = skip_bad_samples
         del checkpoint  # it is large, and of no more use once the runner has loaded it
         run_training(runner)
     leave_process_group()
@@ -193,10 +198,21 @@ def run_training(runner: CheckedRunner) -> None:
     with stopping(hook):
         try:
             runner.train()
+            report_left_out(runner)
         except Stopped:
             if hook.trains:  # all processes are here, then
                 leave_process_group()
             raise
+
+
+def report_left_out(runner: CheckedRunner) -> None:
+    """Writes which samples were left out, of all processes, if any was."""
+    found: list[list[dict[str, Any]]] = all_gather_object(left_out_of(runner.train_dataloader))
+    samples = sorted((sample for part in found for sample in part), key=lambda s: s['index'])
+    if samples and is_main_process():
+        path = Path(runner.work_dir, 'skipped_samples.json')
+        write_json(path, samples)
+        runner.logger.warning(f'left out {len(samples)} samples that cannot be loaded: {path}')
 
 
 def check_no_export(path: str | Path) -> None:

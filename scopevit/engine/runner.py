@@ -10,7 +10,7 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, LoggerHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from scopevit.engine.batches import make_repeatable, number_batches
+from scopevit.engine.batches import number_batches
 from scopevit.engine.checks.data import check_dataset
 from scopevit.engine.finite import FiniteLossHook, check_finite
 from scopevit.engine.hooks import AverageBuffersHook, CarefulCheckpointHook
@@ -18,6 +18,7 @@ from scopevit.engine.logs import ShortPassLoggerHook
 from scopevit.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from scopevit.engine.model import load_weights, unwrap_model
 from scopevit.engine.resume import ResumeHook, StoredEarlyStoppingHook, start_of
+from scopevit.engine.samples import make_repeatable
 from scopevit.errors import InputError
 from scopevit.files import flush, replacing
 
@@ -37,9 +38,11 @@ class CheckedRunner(Runner):
 
     Attributes:
         checkpoint: What `load_from` of the config names, where it was read and checked before.
+        skip_bad_samples: How many samples a training may leave out that cannot be loaded.
     """
 
     checkpoint: dict[str, Any] | None = None
+    skip_bad_samples: int = 0
     _train_dataloader: Any
     _wrote_config = False
 
@@ -56,7 +59,9 @@ class CheckedRunner(Runner):
                 loop = dict(loop, type=ours)
         by_epoch = loop.get('type') is ResumableEpochLoop
         start = start_of(self.checkpoint if self.cfg.get('resume') else None, by_epoch)
-        self._train_dataloader = number_batches(self._train_dataloader, self.seed, start)
+        self._train_dataloader = number_batches(
+            self._train_dataloader, self.seed, start, self.skip_bad_samples
+        )
         built = self._build_checked(super().build_train_loop, loop, 'train_dataloader')
         length = len(built.dataloader)
         if start.batch and start.length != length:

@@ -5,8 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as coco_mask
-
+from scopevit.engine.checks.masks import of_runs
 from scopevit.errors import InputError
 from scopevit.own_data.files import (
     find_files,
@@ -16,7 +15,7 @@ from scopevit.own_data.files import (
     progress,
     read_size,
 )
-from scopevit.own_data.objects import check_finite, is_number, polygon_box, to_rle
+from scopevit.own_data.objects import check_finite, is_number, polygon_box
 from scopevit.own_data.samples import OwnData, OwnImage, Skeleton
 from scopevit.own_data.split import split_of
 
@@ -235,20 +234,9 @@ def read_polygons(polygons: list[Any], size: tuple[int, int], where: str) -> lis
 
 def check_rle(code: dict[str, Any], size: tuple[int, int], where: str) -> None:
     """Checks a run-length code against the size, width and height, of its image."""
-    counts = code.get('counts')
-    if not isinstance(counts, (list, str)) or code.get('size') != [size[1], size[0]]:
-        raise InputError(
-            f'{where}: a run-length code takes counts and size [{size[1]}, {size[0]}], not '
-            f'{code.get("size")}'
-        )
-    if isinstance(counts, list) and sum(check_finite(counts, None, where, 'counts')) != (
-        size[0] * size[1]
-    ):
-        raise InputError(f'{where}: counts of its run-length code do not add up to its image')
-    try:
-        coco_mask.decode(to_rle(code, size))
-    except (ValueError, OverflowError) as error:
-        raise InputError(f'{where}: counts of its run-length code cannot be decoded') from error
+    problem = of_runs(code, (size[1], size[0]))
+    if problem:
+        raise InputError(f'{where}: {problem}')
 
 
 def read_skeleton(contents: dict[Path, Any]) -> Skeleton:

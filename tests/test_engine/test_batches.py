@@ -15,8 +15,8 @@ from scopevit.engine.batches import (
     NumberedBatches,
     Start,
     keep_random_state,
-    make_repeatable,
 )
+from scopevit.engine.samples import make_repeatable
 
 FIRST = Start(0, 0)
 

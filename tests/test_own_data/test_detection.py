@@ -127,13 +127,16 @@ def spoil(**changes: object) -> dict:
         (spoil(segmentation=[[1, 2, 3, 4]]), 'a polygon takes x, y of three points or more'),
         (
             spoil(segmentation=dict(counts=[9], size=[64, 48])),
-            'takes counts and size [48, 64], not [64, 48]',
+            'size of the RLE is [64, 48], that of the image (48, 64)',
         ),
-        (spoil(segmentation=dict(counts=[9], size=[48, 64])), 'do not add up to its image'),
-        (spoil(segmentation=dict(counts='@@', size=[48, 64])), 'code cannot be decoded'),
+        (spoil(segmentation=dict(counts=[9], size=[48, 64])), 'counts of the RLE fill 9 pixels'),
+        (
+            spoil(segmentation=dict(counts='@@', size=[48, 64])),
+            'counts of the RLE are not',
+        ),
         (
             spoil(segmentation=dict(counts=[-9, 3081], size=[48, 64])),
-            'code cannot be decoded',
+            'counts of the RLE are not',
         ),
         (spoil(segmentation=[[1e9, 1, 2, 2e9, 3, 4]]), 'a point at 1e+09, its image has 64x48'),
         (spoil(segmentation='1,2,3'), 'must be polygons or a run-length code'),

@@ -56,12 +56,13 @@ def of_runs(mask: dict[str, Any], size: Any) -> str | None:
         except ValueError:
             return 'counts of the RLE end too early, or are none'
     elif isinstance(counts, list) and set(map(type, counts)) == {int}:
-        if not all(0 <= count <= math.prod(given) for count in counts):
-            return 'counts of the RLE are not those of its size'
-        runs = np.array(counts, np.int64)
+        # Before they become numbers of 64 bits.
+        runs = np.array([count if abs(count) <= math.prod(given) else -1 for count in counts])
     else:
         return 'an RLE must have counts'
-    if (runs < 0).any() or runs.sum() != math.prod(given):
+    if (runs < 0).any():
+        return 'counts of the RLE are not those of its size'
+    if runs.sum() != math.prod(given):
         return f'counts of the RLE fill {int(runs.sum())} pixels, its size is {given}'
     return None
 

@@ -1,0 +1,105 @@
+"""Samples of a training: each with random numbers of its own, and those that cannot be loaded."""
+
+import multiprocessing
+from contextlib import AbstractContextManager, nullcontext
+from logging import WARNING
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from scopevit.engine.batches import CalmWorker, Draw, NumberedBatches, keep_random_state, seed_all
+from scopevit.errors import InputError, error_text
+
+
+class SeededItems:
+    """Gets samples of a data set, for each `Draw` with random numbers of its own.
+
+    These depend on the seed of the training and the place of the draw in it, not on the process
+    that loads the sample nor on what it has loaded before.
+
+    A sample that cannot be loaded ends the training, unless some may be left out. Then the one
+    after it takes its place, the same in every epoch.
+
+    Args:
+        dataset: The data set.
+        allowed: How many samples may be left out, in this process and its workers.
+    """
+
+    def __init__(self, dataset: Dataset[Any], allowed: int = 0) -> None:
+        self.dataset, self.allowed = dataset, allowed
+        # How many, and which; workers share them.
+        self._left_out = multiprocessing.RawArray('q', allowed + 1)
+        self._lock = multiprocessing.Lock()
+
+    def __call__(self, draws: list[int]) -> list[Any]:
+        return [self.get(draw) for draw in draws]
+
+    @property
+    def left_out(self) -> list[int]:
+        """The samples that were left out."""
+        return list(self._left_out[1 : self._left_out[0] + 1])
+
+    def get(self, draw: int) -> Any:
+        """Returns a sample."""
+        if not isinstance(draw, Draw):
+            return self.dataset[draw]
+        in_worker = get_worker_info() is not None
+        # A model draws from the same generators, in the process that trains.
+        keeping: AbstractContextManager[None] = nullcontext() if in_worker else keep_random_state()
+        with keeping:
+            index = int(draw)
+            while True:
+                seed_all(draw.place)
+                try:
+                    return self.dataset[index]
+                except Exception as error:  # of whatever reads or changes the sample
+                    if not self.allowed:
+                        raise
+                    self.leave_out(index, error)
+                index = (index + 1) % len(self.dataset)  # type: ignore[arg-type]
+
+    def leave_out(self, index: int, error: Exception) -> None:
+        """Counts a sample that cannot be loaded, once.
+
+        Raises:
+            InputError: If it is one too many.
+        """
+        with self._lock:
+            if index in self.left_out:
+                return
+            said = f'sample {index} ({self.path_of(index)}): {error_text(error)}'
+            if self._left_out[0] == self.allowed:
+                raise InputError(
+                    f'more samples cannot be loaded than --skip-bad-samples {self.allowed}: {said}'
+                ) from error
+            self._left_out[0] += 1
+            self._left_out[self._left_out[0]] = index
+        print_log(f'left out {said}', logger='current', level=WARNING)
+
+    def path_of(self, index: int) -> str | None:
+        """Returns the file of a sample, where its data set tells."""
+        find = getattr(self.dataset, 'get_data_info', None)
+        info = find(index) if find else {}
+        path = info.get('img_path') if isinstance(info, dict) else None
+        return str(path) if path else None
+
+
+def make_repeatable(loader: DataLoader[Any], seed: int) -> None:
+    """Lets a DataLoader depend on no random state of the process, and that not on the loader."""
+    loader.generator = torch.Generator().manual_seed(seed)  # of the seeds of its workers
+    loader.worker_init_fn = CalmWorker(loader.worker_init_fn)
+    batches = loader.batch_sampler
+    if isinstance(batches, NumberedBatches):
+        dataset: Any = loader.dataset
+        # By which DataLoader gets a batch.
+        dataset.__getitems__ = SeededItems(dataset, batches.allowed)
+
+
+def left_out_of(loader: DataLoader[Any]) -> list[dict[str, Any]]:
+    """Returns which samples were left out, by index and file."""
+    items = getattr(loader.dataset, '__getitems__', None)
+    if not isinstance(items, SeededItems):
+        return []
+    return [{'index': index, 'file': items.path_of(index)} for index in items.left_out]

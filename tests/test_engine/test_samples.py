@@ -1,0 +1,68 @@
+"""Samples that cannot be loaded."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from killed import different
+from tasks import Task
+
+from scopevit.checkpoint import read_checkpoint
+
+Tool = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def spoiled(make_task: Callable[[str], Task]) -> tuple[Task, list[Path]]:
+    """A task, and two of its images that are damaged."""
+    task = make_task('classification')
+    task.edit("type='CheckpointHook', interval=1)", "type='CheckpointHook', interval=2)")
+    names = [line.split()[0] for line in (task.data / 'labels.txt').read_text().splitlines()]
+    paths = [task.data / 'images' / names[i] for i in (2, 5)]
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:200])
+    return task, paths
+
+
+def options(task: Task, name: str, workers: int = 0) -> list[object]:
+    return [
+        task.config, '--work-dir', task.work_dir / name, '--no-validate', '--cfg-options',
+        f'train_dataloader.num_workers={workers}', 'train_cfg.max_epochs=2',
+    ]  # fmt: skip
+
+
+def test_they_are_left_out_wherever_they_load(spoiled: tuple[Task, list[Path]], tool: Tool) -> None:
+    task, paths = spoiled
+    checkpoints = []
+    for workers in (0, 2):
+        name = str(workers)
+        code, err = tool('train', *options(task, name, workers), '--skip-bad-samples', 2)
+        assert code == 0, err
+        told = json.loads((task.work_dir / name / 'skipped_samples.json').read_text())
+        assert told == [
+            dict(index=i, file=str(path)) for i, path in zip((2, 5), paths, strict=True)
+        ]
+        checkpoints.append(read_checkpoint(task.work_dir / name / 'epoch_2.pth'))
+    assert different(checkpoints[0]['state_dict'], checkpoints[1]['state_dict']) == []
+
+
+def test_no_more_than_allowed(spoiled: tuple[Task, list[Path]], fails: Callable[..., str]) -> None:
+    task, paths = spoiled
+    line = fails('train', *options(task, 'a', 1), '--skip-bad-samples', 1)
+    assert 'more samples cannot be loaded than --skip-bad-samples 1: sample ' in line
+    assert any(f'({path}): cannot load {path}' in line for path in paths)
+    assert 'error: cannot load ' in fails('train', *options(task, 'b'))
+
+
+def test_a_pipeline_that_drops_all(make_task: Callable[[str], Task], fails: Callable) -> None:
+    task = make_task('detection')
+    # No object is as large.
+    huge = "dict(type='FilterAnnotations', min_gt_bbox_wh=(9999, 9999))"
+    task.config.write_text(
+        f'{task.config.read_text()}\n'
+        f"train_dataloader['dataset']['pipeline'].insert(-1, {huge})\n"
+        "train_dataloader['dataset']['max_refetch'] = 3\n"
+    )
+    line = fails('train', task.config, '--work-dir', task.work_dir, '--no-validate')
+    assert 'detection.py: the pipeline of a data set drops all samples' in line
