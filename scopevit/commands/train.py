@@ -43,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='leave out up to N samples that cannot be loaded; by default the first ends all',
     )
+    parser.add_argument(
+        '--skip-nan',
+        action=PositiveInt,
+        default=0,
+        metavar='N',
+        help='leave out up to N steps whose loss is NaN or infinite; by default the first ends all',
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not validate while training')
     parser.add_argument(
         '--log',
@@ -67,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
         pretrained=args.pretrained,
         log=args.log,
         accumulate=args.accumulate,
+        skip_nan=args.skip_nan,
         skip_bad_samples=args.skip_bad_samples,
         trust_pickles=args.trust_pickles,
     )

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import all_reduce, get_world_size, is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
@@ -131,3 +131,10 @@ def leave_process_group() -> None:
         # begun to shut down by then, the process ends in SIGABRT, after all its work (seen with
         # torch 2.14; pytorch pull request 179291). Nothing tells when the thread is done.
         time.sleep(GLOO_SECONDS)
+
+
+def all_reduced(value: torch.Tensor, op: str) -> int:
+    """Returns a number of all processes."""
+    if get_world_size() > 1:
+        all_reduce(value, op)
+    return int(value)

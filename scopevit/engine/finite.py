@@ -9,7 +9,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from scopevit.engine.distributed import all_reduced
+from scopevit.engine.loops import StepLeftOut
 from scopevit.engine.model import unwrap_model
+from scopevit.engine.resume import float_buffers
 from scopevit.errors import InputError
 
 SHOWN = 8  # files of a batch, in a message
@@ -20,10 +23,19 @@ class FiniteLossHook(Hook):
 
     With the loss scaling of mixed precision, too: that skips steps whose gradients overflow, but a
     loss that has no value has no use for a smaller scale.
+
+    Some steps may be left out instead, in all processes where one of them has such a loss. The
+    buffers, as statistics of BN, are then those of before the step.
+
+    Attributes:
+        allowed: How many.
+        left_out: How many were.
     """
 
     def __init__(self) -> None:
+        self.allowed = self.left_out = 0
         self.batch: Any = None
+        self.buffers: list[Tensor] = []
 
     def before_train(self, runner: Runner) -> None:
         """Puts a check behind the model's `parse_losses`, which adds up what goes backward."""
@@ -35,15 +47,37 @@ class FiniteLossHook(Hook):
 
         def parse_and_check(losses: Any) -> tuple[Tensor, dict[str, Tensor]]:
             loss, terms = parse(losses)
-            if not math.isfinite(float(loss)):
+            is_wrong = not math.isfinite(float(loss))
+            if self.allowed and all_reduced(torch.tensor(int(is_wrong)), 'max'):
+                said = self.describe(runner, terms) if is_wrong else 'of another process'
+                self.leave_out(runner, said)
+            if is_wrong:
                 raise InputError(self.describe(runner, terms))
             return loss, terms
 
         model.parse_losses = parse_and_check
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Keeps the batch, for the names of its files."""
+        """Keeps the batch, for the names of its files, and the buffers, for a step left out."""
         self.batch = data_batch
+        if self.allowed:
+            self.buffers = [buffer.clone() for buffer in float_buffers(runner)]
+
+    def leave_out(self, runner: Runner, said: str) -> None:
+        """Counts a step that is left out, and restores the buffers.
+
+        Raises:
+            StepLeftOut: If it may be.
+            InputError: If it is one too many.
+        """
+        if self.left_out == self.allowed:
+            raise InputError(f'more steps without a loss than --skip-nan {self.allowed}: {said}')
+        self.left_out += 1
+        runner.logger.warning(f'left out step {self.left_out} of {self.allowed}: {said}')
+        with torch.no_grad():
+            for buffer, before in zip(float_buffers(runner), self.buffers, strict=True):
+                buffer.copy_(before)
+        raise StepLeftOut
 
     def after_train(self, runner: Runner) -> None:
         """Takes the check away."""

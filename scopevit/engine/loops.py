@@ -7,6 +7,10 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from scopevit.engine.batches import NumberedBatches
 
 
+class StepLeftOut(Exception):
+    """The loss of a step has no value, and the training goes on without it."""
+
+
 class ResumableEpochLoop(EpochBasedTrainLoop):
     """EpochBasedTrainLoop that goes on where its `NumberedBatches` start.
 
@@ -29,6 +33,13 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.batch = 0
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Runs a step, or leaves it out."""
+        try:
+            super().run_iter(idx, data_batch)
+        except StepLeftOut:
+            leave_out(self, idx, data_batch)
 
     def validate_if_due(self) -> None:
         """Validates what has been trained so far, where the epoch that was trained last asks it."""
@@ -64,9 +75,32 @@ class ResumableIterLoop(IterBasedTrainLoop):
         runner.call_hook('after_train')
         return runner.model
 
+    def run_iter(self, data_batch: Any) -> None:
+        """Runs a step, or leaves it out."""
+        try:
+            super().run_iter(data_batch)
+        except StepLeftOut:
+            leave_out(self, self._iter, data_batch)
+
     def validate_if_due(self) -> None:
         """Validates what has been trained so far, where the step that was trained last asks it."""
         validate_if_due(self, self._iter, self._max_iters)
+
+
+def leave_out(loop: EpochBasedTrainLoop | IterBasedTrainLoop, idx: int, data_batch: Any) -> None:
+    """Counts a step without a loss, as one that changes nothing.
+
+    Where it is the last one of several whose gradients are added up, it takes those of the others.
+    """
+    runner = loop.runner
+    wrapper = runner.optim_wrapper
+    wrapper._inner_count += 1
+    weights = (weight for group in wrapper.param_groups for weight in group['params'])
+    if wrapper.should_update() and any(weight.grad is not None for weight in weights):
+        wrapper.step()
+        wrapper.zero_grad()
+    runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs={})
+    loop._iter += 1
 
 
 def validate_if_due(loop: EpochBasedTrainLoop | IterBasedTrainLoop, done: int, last: int) -> None:

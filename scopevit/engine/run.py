@@ -60,6 +60,7 @@ def train(
     trust_pickles: bool = False,
     accumulate: int = 1,
     skip_bad_samples: int = 0,
+    skip_nan: int = 0,
 ) -> None:
     """Trains the model of a config, by the library of its `default_scope`.
 
@@ -81,6 +82,7 @@ def train(
         accumulate: Batches of a step, whose gradients are averaged.
         skip_bad_samples: How many samples that cannot be loaded each process may leave out; which,
             `skipped_samples.json` in the work dir tells in the end.
+        skip_nan: How many steps may be left out whose loss is NaN or infinite.
 
     Raises:
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
@@ -116,6 +118,7 @@ def train(
             check_model_weights(model, checkpoint, cfg.load_from, only_backbone=not cfg.resume)
         runner.checkpoint = checkpoint
         runner.skip_bad_samples = skip_bad_samples
+        runner.finite_hook.allowed = skip_nan
         del checkpoint  # it is large, and of no more use once the runner has loaded it
         run_training(runner)
     leave_process_group()

@@ -112,7 +112,8 @@ class CheckedRunner(Runner):
     def register_hooks(self, *args: Any, **kwargs: Any) -> None:
         """Registers the hooks of the config, and ours."""
         super().register_hooks(*args, **kwargs)
-        self.register_hook(FiniteLossHook())
+        self.finite_hook = FiniteLossHook()
+        self.register_hook(self.finite_hook)
         self.resume_hook = ResumeHook()
         self.register_hook(self.resume_hook)
         if self.distributed:

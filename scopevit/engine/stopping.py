@@ -13,10 +13,10 @@ from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
+from scopevit.engine.distributed import all_reduced
 from scopevit.engine.hooks import CarefulCheckpointHook
 from scopevit.errors import Stopped
 from scopevit.launched import AGENT
@@ -102,13 +102,6 @@ def swap_back(runner: Runner) -> None:
         # mmpretrain's hook may validate with them or not.
         if isinstance(hook, EMAHook) and getattr(hook, 'evaluate_on_ema', True):
             hook._swap_ema_parameters()
-
-
-def all_reduced(value: torch.Tensor, op: str) -> int:
-    """Returns a number of all processes."""
-    if get_world_size() > 1:
-        all_reduce(value, op)
-    return int(value)
 
 
 @contextmanager

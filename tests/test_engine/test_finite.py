@@ -1,14 +1,19 @@
 """Losses and weights that are no numbers."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from killed import different
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
+from mmpretrain.models import ImageClassifier
+from tasks import Task
 from torch import nn
 
+from scopevit.checkpoint import read_checkpoint
 from scopevit.engine.finite import FiniteLossHook, check_finite, files_of
 from scopevit.errors import InputError
 
@@ -80,3 +85,46 @@ def test_weights_that_are_no_numbers() -> None:
     nn.init.constant_(model[1].weight, torch.inf)
     with pytest.raises(InputError, match=r'^not saved: .* no numbers, as 1\.weight$'):
         check_finite(model)
+
+
+def weights_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Weights and statistics, but for how many batches these are of."""
+    weights = checkpoint['state_dict']
+    return {name: weights[name] for name in weights if not name.endswith('num_batches_tracked')}
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_steps_that_are_left_out(
+    by_epoch: bool,
+    make_task: Callable[[str], Task],
+    tool: Callable[..., tuple[int, str]],
+    fails: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = make_task('classification')
+    length = 'max_epochs=2' if by_epoch else 'max_iters=4, val_interval=4'
+    task.edit('by_epoch=True, max_epochs=1', f'by_epoch={by_epoch}, {length}')
+    task.edit("CheckpointHook', interval=1", "CheckpointHook', interval=1, by_epoch=False")
+    calls = [0]
+    loss_of = ImageClassifier.loss
+
+    def loss(self: Any, inputs: torch.Tensor, samples: Any) -> Any:
+        calls[0] += 1
+        return loss_of(self, inputs * (torch.nan if calls[0] in (2, 3) else 1), samples)
+
+    monkeypatch.setattr(ImageClassifier, 'loss', loss)
+    arguments = ['train', task.config, '--work-dir', task.work_dir]
+    code, err = tool(*arguments, '--skip-nan', 2)
+    assert code == 0, err
+    saved = [read_checkpoint(task.work_dir / f'iter_{i}.pth') for i in (1, 2, 3, 4)]
+    # Weights and statistics of BN stay where they were, and then change.
+    first, second, third, last = (weights_of(content) for content in saved)
+    assert different(first, second) == different(first, third) == []
+    assert different(third, last)
+    assert all(value.isfinite().all() for value in last.values())
+    [log] = task.work_dir.glob('*/*.log')
+    assert 'left out step 2 of 2: the loss is nan at iteration 3; ' in log.read_text()
+
+    calls[0] = 0
+    line = fails(*arguments, '--skip-nan', 1)
+    assert 'more steps without a loss than --skip-nan 1: the loss is nan at iteration 3' in line
