@@ -2,7 +2,7 @@
 
 import argparse
 
-from scopevit.cli import PositiveInt, add_common_arguments, set_local_rank
+from scopevit.cli import PositiveFloat, PositiveInt, add_common_arguments, set_local_rank
 from scopevit.engine import train
 from scopevit.hub import config_path
 
@@ -50,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='leave out up to N steps whose loss is NaN or infinite; by default the first ends all',
     )
+    parser.add_argument(
+        '--watchdog',
+        action=PositiveFloat,
+        metavar='SECONDS',
+        help='write where each process hangs, when no step has ended for so long',
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not validate while training')
     parser.add_argument(
         '--log',
@@ -74,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
         pretrained=args.pretrained,
         log=args.log,
         accumulate=args.accumulate,
+        watchdog=args.watchdog,
         skip_nan=args.skip_nan,
         skip_bad_samples=args.skip_bad_samples,
         trust_pickles=args.trust_pickles,

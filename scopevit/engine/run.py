@@ -41,6 +41,7 @@ from scopevit.engine.runner import CheckedRunner
 from scopevit.engine.samples import left_out_of
 from scopevit.engine.stopping import StopHook, stopping
 from scopevit.engine.trust import check_pickles
+from scopevit.engine.watchdog import WatchdogHook
 from scopevit.errors import InputError, Stopped
 from scopevit.files import write_json
 from scopevit.launched import is_restarted, launch_time, noted_stop
@@ -61,6 +62,7 @@ def train(
     accumulate: int = 1,
     skip_bad_samples: int = 0,
     skip_nan: int = 0,
+    watchdog: float | None = None,
 ) -> None:
     """Trains the model of a config, by the library of its `default_scope`.
 
@@ -83,6 +85,7 @@ def train(
         skip_bad_samples: How many samples that cannot be loaded each process may leave out; which,
             `skipped_samples.json` in the work dir tells in the end.
         skip_nan: How many steps may be left out whose loss is NaN or infinite.
+        watchdog: Seconds without a step after which each process writes where it hangs.
 
     Raises:
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
@@ -120,7 +123,7 @@ def train(
         runner.skip_bad_samples = skip_bad_samples
         runner.finite_hook.allowed = skip_nan
         del checkpoint  # it is large, and of no more use once the runner has loaded it
-        run_training(runner)
+        run_training(runner, watchdog)
     leave_process_group()
 
 
@@ -190,14 +193,17 @@ def test(
     return metrics
 
 
-def run_training(runner: CheckedRunner) -> None:
-    """Trains until the end or a signal.
+def run_training(runner: CheckedRunner, watchdog: float | None) -> None:
+    """Trains until the end or a signal, watched if that is asked for.
 
     Raises:
         Stopped: If it was a signal; what was trained is in a checkpoint.
     """
     hook = StopHook()
     runner.register_hook(hook)
+    watch = WatchdogHook(watchdog) if watchdog is not None else None
+    if watch is not None:
+        runner.register_hook(watch)
     with stopping(hook):
         try:
             runner.train()
@@ -206,6 +212,9 @@ def run_training(runner: CheckedRunner) -> None:
             if hook.trains:  # all processes are here, then
                 leave_process_group()
             raise
+        finally:
+            if watch is not None:
+                watch.after_run()
 
 
 def report_left_out(runner: CheckedRunner) -> None:
