@@ -160,4 +160,5 @@ def run_tool(tool: Callable[[list[str] | None], int | None], argv: list[str] | N
         return stopped.code
     except KeyboardInterrupt:
         print('stopped', file=sys.stderr)
+        note_stop(INTERRUPTED)
         return INTERRUPTED

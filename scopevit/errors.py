@@ -10,8 +10,10 @@ class InputError(ValueError):
     """Something the user gave is wrong; the message names it and says what would be right."""
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """A signal has ended a training, which goes on with `--resume`.
+
+    No `Exception`: it comes at any time before the first step, and libraries would catch it.
 
     Attributes:
         code: Exit code of the process: 75, for those who start it again later, or 130 for Ctrl-C.

@@ -44,6 +44,9 @@ class KillHook(Hook):
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         self.kill('after_val_iter', runner)
 
+    def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:
+        self.kill('after_val_epoch', runner)
+
     def kill(self, place: str, runner: Any) -> None:
         if self.at is None or place != self.place or runner.iter < self.at:
             return

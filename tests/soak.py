@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -198,7 +199,9 @@ def suffer(training: Training, fault: str, chance: random.Random, count: Count) 
     process = training.start(**options)
     try:
         if fault in FAULTS and wait(process, chance.uniform(0, training.seconds)) is None:
-            FAULTS[fault](training, process, chance)
+            # It may end in this moment.
+            with suppress(ProcessLookupError, IndexError):
+                FAULTS[fault](training, process, chance)
         count.injected += 1
         for _ in range(ATTEMPTS):
             if wait(process, SECONDS) == 0:

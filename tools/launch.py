@@ -13,7 +13,7 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from scopevit.errors import TRY_AGAIN
+from scopevit.errors import INTERRUPTED, TRY_AGAIN
 from scopevit.launched import STOP_FILE, noted_stop
 
 SECONDS = '600'  # for a step and a checkpoint, until processes that are to end are killed
@@ -33,8 +33,8 @@ def main(argv: list[str]) -> int:
         os.environ[STOP_FILE] = str(Path(folder, 'code'))
         try:
             run.main(argv)
-        except SignalException:
-            return noted_stop() or TRY_AGAIN
+        except SignalException as error:
+            return noted_stop() or (INTERRUPTED if error.sigval == signal.SIGINT else TRY_AGAIN)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             code = noted_stop()

@@ -62,9 +62,11 @@ run_slurm() {
         --gres="gpu:$gpus_per_node" --ntasks="$gpus" --ntasks-per-node="$gpus_per_node" \
         --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
         "$PYTHON" -u "$tools/$tool" --launcher slurm "$@" || code=$?
-    # A training that a signal has ended, and saved; see docs/distributed.md.
-    if [ "$code" = 75 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
-        scontrol requeue "$SLURM_JOB_ID"
+    # A signal has ended a training, which has saved; see docs/distributed.md. A job that is being
+    # cancelled is not RUNNING any more.
+    if [ "$code" = 75 ] && [ -n "${SLURM_JOB_ID:-}" ] &&
+        [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
+        scontrol requeue "$SLURM_JOB_ID" || true
     fi
     exit "$code"
 }

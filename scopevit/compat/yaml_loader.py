@@ -5,12 +5,13 @@ that it inherits from, of annotations.
 
 Versions: mmengine 0.10 reads with PyYAML's `CLoader`, which builds any Python object.
 
-Way out: its handler gets the loader for data.
+Way out: its handler gets the loader for data, which also reads tuples: mmengine writes those.
 
 Delete when: mmengine reads with a safe loader.
 """
 
 from types import ModuleType
+from typing import Any
 
 import yaml
 
@@ -25,7 +26,21 @@ def apply() -> None:
     after_import('mmengine.fileio.handlers.yaml_handler', _make_safe)
 
 
+# The one in C, where PyYAML has been built with it.
+_Safe: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+
+
+class DataLoader(_Safe):
+    """Reads data, and tuples."""
+
+    def read_tuple(self, node: Any) -> tuple[Any, ...]:
+        """Returns the items of a sequence."""
+        return tuple(self.construct_sequence(node, deep=True))
+
+
+DataLoader.add_constructor('tag:yaml.org,2002:python/tuple', DataLoader.read_tuple)
+
+
 def _make_safe(handler: ModuleType) -> None:
-    # The one in C, where PyYAML has been built with it.
-    vars(handler)['Loader'] = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+    vars(handler)['Loader'] = DataLoader
     record(__name__)

@@ -16,8 +16,8 @@ LOOP_COUNTS = ('max_iters', 'val_begin', 'val_interval', 'dynamic_intervals')
 def take_batches(cfg: Config, count: int) -> None:
     """Lets a config take `count` batches a step, and count steps as before.
 
-    What it counts in steps is as many times as long in batches: schedules, a training that counts
-    no epochs, and its checkpoints. `--auto-scale-lr` scales by the samples of a step.
+    What it counts in steps is as many times as long in batches: schedules, averages, a training
+    that counts no epochs, and its checkpoints. `--auto-scale-lr` scales by the samples of a step.
 
     Raises:
         InputError: If the config accumulates already.
@@ -31,10 +31,15 @@ def take_batches(cfg: Config, count: int) -> None:
     for schedule in schedules(cfg.get('param_scheduler')):
         if not schedule.get('by_epoch', True):
             lengthen(schedule, COUNTS, count)
-            if type_name(schedule) == 'ExponentialLR':
+            if type_name(schedule).startswith('Exponential'):
                 schedule['gamma'] **= 1 / count
-    if not cfg.train_cfg.get('by_epoch', True):
-        lengthen(cfg.train_cfg, LOOP_COUNTS, count)
+    loop = cfg.train_cfg
+    if not loop.get('by_epoch', 'type' not in loop or type_name(loop) != 'IterBasedTrainLoop'):
+        lengthen(loop, LOOP_COUNTS, count)
+    for average in cfg.get('custom_hooks') or []:
+        if type_name(average) == 'EMAHook':
+            average['interval'] = average.get('interval', 1) * count
+            lengthen(average, ('begin_iter',), count)
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if not hook.get('by_epoch', True):
         lengthen(hook, ('interval', 'save_begin'), count)

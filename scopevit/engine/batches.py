@@ -8,8 +8,9 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
 LEAVING = multiprocessing.RawValue(ctypes.c_bool, False)  # whether this process exits
 
 
-class Start(NamedTuple):
+@dataclass(frozen=True)
+class Start:
     """Where a training goes on.
 
     Attributes:
@@ -84,12 +86,13 @@ class NumberedBatches(Sampler[list[int]]):
         given = dict(sampler=sampler, batch_size=batch_size)
         self.batches = DATA_SAMPLERS.build(batches, default_args=given)
         self.number = start.batches
+        self.is_endless = any(kind.__name__ in ENDLESS for kind in type(sampler).__mro__)
         self.passes, self.skipped = 0, start.batches
         if start.epochs is not None:
             # With other data, the epoch begins anew.
             self.passes = start.epochs
             self.skipped = start.batch if start.length == len(self) else 0
-        elif not any(kind.__name__ in ENDLESS for kind in type(sampler).__mro__):
+        elif not self.is_endless:
             self.passes, self.skipped = divmod(start.batches, len(self))
         self._is_first = True
 
@@ -101,9 +104,13 @@ class NumberedBatches(Sampler[list[int]]):
             # mmengine's hook sets that of the loop, which is 0 in all of one that counts none.
             self.sampler.set_epoch(self.passes)
         batches = iter(self.batches)
-        for _ in islice(batches, self.skipped if self._is_first else 0):
+        skipped, self._is_first = self.skipped if self._is_first else 0, False
+        for _ in islice(batches, skipped):
             pass
-        self._is_first = False
+        epoch = getattr(self.sampler, 'epoch', None)
+        if epoch is not None and not self.is_endless:
+            # Others, as a hook for BN, may go through the data in between.
+            self.number = epoch * len(self) + skipped
         for batch in batches:
             number, self.number = self.number, self.number + 1
             origin = (self.seed, get_rank(), number)

@@ -53,6 +53,8 @@ class CarefulCheckpointHook(CheckpointHook):
             folder = os.path.join(self.out_dir, os.path.basename(folder.rstrip(os.sep)))
         # For a URL, this is no folder that is there.
         stays = Path(runner.cfg.load_from).parent.resolve() == Path(folder).resolve()
+        if stays:
+            self.last_ckpt = str(runner.cfg.load_from)  # without one, no best one counts as saved
         hub = checkpoint['message_hub']
         info = hub['runtime_info']
         for key in [key for key in info if key == 'keep_ckpt_ids' or is_path_of_best(key)]:

@@ -1,6 +1,5 @@
 """Training and testing, from the arguments of the tools to the files in the work dir."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from scopevit.engine.checks.data import check_files
 from scopevit.engine.checks.weights import (
     check_model_weights,
     check_pretrained,
-    read_last_checkpoint,
-    read_resumable,
     read_weights,
 )
 from scopevit.engine.config import (
@@ -25,7 +22,6 @@ from scopevit.engine.config import (
     enable_amp,
     enable_auto_scale_lr,
     enable_drawing,
-    enable_pretrained,
     enable_tta,
     load_config,
     require,
@@ -39,12 +35,12 @@ from scopevit.engine.logs import announce, enable_log
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.runner import CheckedRunner
 from scopevit.engine.samples import left_out_of
-from scopevit.engine.stopping import StopHook, stopping
-from scopevit.engine.trust import check_pickles
+from scopevit.engine.start import check_same_start, keep_seed, read_start
+from scopevit.engine.stopping import StopFirstHook, StopHook, stopping
+from scopevit.engine.trust import check_pickles, reading_pickles
 from scopevit.engine.watchdog import WatchdogHook
 from scopevit.errors import InputError, Stopped
 from scopevit.files import write_json
-from scopevit.launched import is_restarted, launch_time, noted_stop
 
 
 def train(
@@ -92,39 +88,48 @@ def train(
             it turns up only in the course of training: a sample that cannot be read, a loss that
             is no number, a disk that is full.
     """
+    stop = StopHook()
+    with stopping(stop), input_errors(str(config)), reading_pickles(trust_pickles):
+        cfg = load_config(config, cfg_options, work_dir)
+        if not trust_pickles:
+            check_pickles(cfg, 'train', 'val')
+        announce(f'{config}: loading {cfg.get("default_scope")}', launcher)
+        library = find_library(cfg.get('default_scope'))
+        require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+        set_loader_defaults(cfg, library)
+        set_training_options(cfg, amp, auto_scale_lr, validate, accumulate)
+        if log:
+            enable_log(cfg, library, log)
+        runner = prepare_training(cfg, launcher, resume, pretrained)
+        runner.skip_bad_samples, runner.finite_hook.allowed = skip_bad_samples, skip_nan
+        if watchdog is not None:
+            runner.register_hook(WatchdogHook(watchdog))
+        run_training(runner, stop)
+    leave_process_group()
+
+
+def prepare_training(
+    cfg: Config, launcher: str, resume: str | None, pretrained: str | None
+) -> CheckedRunner:
+    """Builds the Runner of a training, with data, weights and checkpoint checked; see `train`."""
     # Imports this package in turn.
     from scopevit.preflight.quick import check_quickly, log_findings
 
-    cfg = load_config(config, cfg_options, work_dir)
-    if not trust_pickles:
-        check_pickles(cfg)
-    announce(f'{config}: loading {cfg.get("default_scope")}', launcher)
-    library = find_library(cfg.get('default_scope'))
-    require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
-    set_loader_defaults(cfg, library)
-    set_training_options(cfg, amp, auto_scale_lr, validate, accumulate)
-    if log:
-        enable_log(cfg, library, log)
     checkpoint, skipped = read_start(cfg, resume, pretrained)
     keep_seed(cfg, checkpoint)
     announce('checking the data', launcher)
-    found = check_quickly(cfg, config)
-    with input_errors(str(config)):
-        runner = build_runner(cfg, launcher)
-        log_findings(found, runner.logger)
-        for problem in skipped:
-            runner.logger.warning(f'going on from {cfg.load_from}, because {problem}')
-        check_same_start(cfg.get('load_from'), checkpoint)
-        model = unwrap_model(runner.model)
-        check_pretrained(model)
-        if checkpoint is not None:
-            check_model_weights(model, checkpoint, cfg.load_from, only_backbone=not cfg.resume)
-        runner.checkpoint = checkpoint
-        runner.skip_bad_samples = skip_bad_samples
-        runner.finite_hook.allowed = skip_nan
-        del checkpoint  # it is large, and of no more use once the runner has loaded it
-        run_training(runner, watchdog)
-    leave_process_group()
+    found = check_quickly(cfg, cfg.filename)
+    runner = build_runner(cfg, launcher)
+    log_findings(found, runner.logger)
+    for problem in skipped:
+        runner.logger.warning(f'going on from {cfg.load_from}, because {problem}')
+    check_same_start(cfg.get('load_from'), checkpoint)
+    model = unwrap_model(runner.model)
+    check_pretrained(model)
+    if checkpoint is not None:
+        check_model_weights(model, checkpoint, cfg.load_from, only_backbone=not cfg.resume)
+    runner.checkpoint = checkpoint
+    return runner
 
 
 def test(
@@ -163,7 +168,7 @@ def test(
     """
     cfg = load_config(config, cfg_options, work_dir)
     if not trust_pickles:
-        check_pickles(cfg)
+        check_pickles(cfg, 'test')
     announce(f'{config}: loading {cfg.get("default_scope")}', launcher)
     library = find_library(cfg.get('default_scope'))
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
@@ -178,12 +183,12 @@ def test(
     check_files(cfg, 'test')
     if out:
         dump_predictions(cfg, library, out)
-    with input_errors(str(config)):
+    with input_errors(str(config)), reading_pickles(trust_pickles):
         runner = build_runner(cfg, launcher)
         if loaded is not None:
             check_model_weights(unwrap_model(runner.model), loaded, checkpoint)
         runner.checkpoint = loaded
-        del loaded  # as in `train`
+        del loaded  # it is large, and of no more use once the runner has loaded it
         metrics = runner.test()
     if is_main_process():
         report = {'metrics': metrics, 'config': str(config), 'checkpoint': str(checkpoint)}
@@ -193,28 +198,25 @@ def test(
     return metrics
 
 
-def run_training(runner: CheckedRunner, watchdog: float | None) -> None:
-    """Trains until the end or a signal, watched if that is asked for.
+def run_training(runner: CheckedRunner, stop: StopHook) -> None:
+    """Trains until the end or a signal.
 
     Raises:
         Stopped: If it was a signal; what was trained is in a checkpoint.
     """
-    hook = StopHook()
-    runner.register_hook(hook)
-    watch = WatchdogHook(watchdog) if watchdog is not None else None
-    if watch is not None:
-        runner.register_hook(watch)
-    with stopping(hook):
-        try:
-            runner.train()
-            report_left_out(runner)
-        except Stopped:
-            if hook.trains:  # all processes are here, then
-                leave_process_group()
-            raise
-        finally:
-            if watch is not None:
-                watch.after_run()
+    runner.register_hook(stop)
+    runner.register_hook(StopFirstHook(stop))
+    try:
+        runner.train()
+        report_left_out(runner)
+    except Stopped:
+        if stop.trains:  # all processes are here, then
+            leave_process_group()
+        raise
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, WatchdogHook):
+                hook.after_run()  # whatever has ended the training
 
 
 def report_left_out(runner: CheckedRunner) -> None:
@@ -269,72 +271,6 @@ def set_training_options(
         enable_auto_scale_lr(cfg)
     if not validate:
         disable_validation(cfg)
-
-
-def read_start(
-    cfg: Config, resume: str | None, pretrained: str | None
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """Reads the checkpoint that a training starts from, and puts into the config which it is.
-
-    Sets `load_from`, `resume` and `init_cfg` of the backbone. Returns the checkpoint that
-    `load_from` names, if any, and what was wrong with newer ones.
-
-    Raises:
-        InputError: If it is not such a checkpoint, or two are given to start from.
-    """
-    if resume is None and cfg.get('resume'):
-        resume = cfg.get('load_from') or 'auto'
-    if noted_stop():
-        raise Stopped(signal.SIGTERM, 'before the first step')  # others of the group have been
-    last = None
-    if resume == 'auto' or is_restarted():
-        last = read_last_checkpoint(cfg.work_dir, checkpoint_folder(cfg))
-        # Without --resume, none of an earlier training.
-        if last and resume is None and last.path.stat().st_mtime < launch_time():
-            last = None
-    if last is not None:
-        cfg.load_from, cfg.resume = str(last.path), True
-        return last.content, last.skipped
-    others = {'--resume': resume if resume != 'auto' else None, 'load_from': cfg.get('load_from')}
-    for name, other in others.items():
-        if pretrained and other:
-            raise InputError(f'--pretrained {pretrained} and {name} {other}: give one of them')
-    if pretrained:
-        enable_pretrained(cfg, pretrained)
-    cfg.resume = others['--resume'] is not None
-    if cfg.resume:
-        cfg.load_from = str(resume)
-        return read_resumable(cfg.load_from), []
-    return (read_weights(cfg.load_from) if cfg.get('load_from') else None), []
-
-
-def keep_seed(cfg: Config, checkpoint: dict[str, Any] | None) -> None:
-    """Puts the seed of a training that goes on into the config: its batches depend on it."""
-    seed = checkpoint['meta'].get('seed') if checkpoint and cfg.resume else None
-    if seed is not None:
-        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
-
-
-def check_same_start(path: str | None, checkpoint: dict[str, Any] | None) -> None:
-    """Raises an InputError where the processes of a training go on from different checkpoints.
-
-    Each has read its own, which on one machine may be missing or damaged.
-    """
-    meta = (checkpoint or {}).get('meta') or {}
-    name = Path(path).name if path else 'none'
-    start = f'{name} (epoch {meta.get("epoch")}, iteration {meta.get("iter")})'
-    starts: list[str] = all_gather_object(start)
-    if len(set(starts)) > 1:
-        raise InputError(
-            f'the processes would go on from different checkpoints: {", ".join(starts)}'
-        )
-
-
-def checkpoint_folder(cfg: Config) -> str | None:
-    """Returns the folder besides the work dir that a config has checkpoints go to, if any."""
-    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    folder: str | None = hook.get('out_dir')
-    return None if folder is None or '://' in folder else folder
 
 
 def build_runner(

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, LoggerHook
+from mmengine.registry import HOOKS, LOOPS, Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
@@ -31,6 +32,11 @@ OUR_VARIANTS = {
 OUR_LOOPS = {EpochBasedTrainLoop: ResumableEpochLoop, IterBasedTrainLoop: ResumableIterLoop}
 
 
+def registered(registry: Registry, kind: Any) -> Any:
+    """Returns the class of a type in a config, by its name or itself."""
+    return registry.get(kind) if isinstance(kind, str) else kind
+
+
 class CheckedRunner(Runner):
     """A Runner that finds data which does not fit the model before it changes the work dir.
 
@@ -50,14 +56,15 @@ class CheckedRunner(Runner):
         """Builds a loop; for one of mmengine's ours, which goes on where its checkpoint was."""
         if not isinstance(loop, dict) or not isinstance(self._train_dataloader, dict):
             return self._build_checked(super().build_train_loop, loop, 'train_dataloader')
+        loop = dict(loop)
         if 'by_epoch' in loop and 'type' not in loop:
-            loop = dict(loop)
             theirs = EpochBasedTrainLoop if loop.pop('by_epoch') else IterBasedTrainLoop
             loop['type'] = theirs
-        for theirs, ours in OUR_LOOPS.items():
-            if loop.get('type') in (theirs.__name__, theirs):
-                loop = dict(loop, type=ours)
-        by_epoch = loop.get('type') is ResumableEpochLoop
+        ours = OUR_LOOPS.get(registered(LOOPS, loop.get('type')))
+        if ours is None:  # it does with batches what it wants to
+            return self._build_checked(super().build_train_loop, loop, 'train_dataloader')
+        loop['type'] = ours
+        by_epoch = ours is ResumableEpochLoop
         start = start_of(self.checkpoint if self.cfg.get('resume') else None, by_epoch)
         self._train_dataloader = number_batches(
             self._train_dataloader, self.seed, start, self.skip_bad_samples
@@ -121,9 +128,9 @@ class CheckedRunner(Runner):
 
     def register_hook(self, hook: Hook | dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """Registers a hook, for some of mmengine's our variant; the config stays as it is."""
-        for theirs, ours in OUR_VARIANTS.items():
-            if isinstance(hook, dict) and hook.get('type') in (theirs.__name__, theirs):
-                hook = dict(hook, type=ours)
+        if isinstance(hook, dict):
+            ours = OUR_VARIANTS.get(registered(HOOKS, hook.get('type')))
+            hook = dict(hook, type=ours) if ours else hook
         super().register_hook(hook, *args, **kwargs)
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -49,16 +49,16 @@ class SeededItems:
         # A model draws from the same generators, in the process that trains.
         keeping: AbstractContextManager[None] = nullcontext() if in_worker else keep_random_state()
         with keeping:
-            index = int(draw)
-            while True:
+            count = len(self.dataset)  # type: ignore[arg-type]
+            for index in (int(draw) + i for i in range(count)):
                 seed_all(draw.place)
                 try:
-                    return self.dataset[index]
+                    return self.dataset[index % count]
                 except Exception as error:  # of whatever reads or changes the sample
                     if not self.allowed:
                         raise
-                    self.leave_out(index, error)
-                index = (index + 1) % len(self.dataset)  # type: ignore[arg-type]
+                    self.leave_out(index % count, error)
+        raise InputError(f'none of {count} samples can be loaded')
 
     def leave_out(self, index: int, error: Exception) -> None:
         """Counts a sample that cannot be loaded, once.
@@ -92,6 +92,7 @@ def make_repeatable(loader: DataLoader[Any], seed: int) -> None:
     loader.worker_init_fn = CalmWorker(loader.worker_init_fn)
     batches = loader.batch_sampler
     if isinstance(batches, NumberedBatches):
+        vars(loader)['batch_size'] = batches.batch_size  # which some hooks of the libraries read
         dataset: Any = loader.dataset
         # By which DataLoader gets a batch.
         dataset.__getitems__ = SeededItems(dataset, batches.allowed)

@@ -44,20 +44,16 @@ class StopHook(Hook):
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal."""
         now = time.monotonic()
-        if not self.trains:
-            raise Stopped(number, 'before the first step')
         if self.signal and number == signal.SIGINT and now - self.pressed > ONE_KEY:
             raise KeyboardInterrupt
         self.pressed = now
         self.signal = number
+        if not self.trains:
+            raise Stopped(number, 'before the first step')
         again = ', again to stop without it' if number == signal.SIGINT else ''
         # `print` may be what was interrupted.
         line = f'{signal.Signals(number).name}: saves after this step{again}\n'
         os.write(sys.__stderr__.fileno(), line.encode())  # type: ignore[union-attr]
-
-    def before_train(self, runner: Runner) -> None:
-        """From here on, there is something to save."""
-        self.trains = True
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Stops if a process was told to."""
@@ -94,6 +90,23 @@ class StopHook(Hook):
             if isinstance(hook, CarefulCheckpointHook):
                 return hook.save_stopped(runner, meta)
         return 'saved nothing: default_hooks.checkpoint of the config is None'
+
+
+class StopFirstHook(Hook):
+    """What a `StopHook` is told before the other hooks do something."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, stop: StopHook) -> None:
+        self.stop = stop
+
+    def before_train(self, runner: Runner) -> None:
+        """From here on, there is something to save; a validation may come first."""
+        self.stop.trains = True
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """No more batches count: mmpretrain's EMAHook may validate once more, with its weights."""
+        self.stop.checked = 0
 
 
 def swap_back(runner: Runner) -> None:

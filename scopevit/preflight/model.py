@@ -17,8 +17,9 @@ from scopevit.engine.checks.weights import check_model_weights, check_pretrained
 from scopevit.engine.config import require, set_loader_defaults
 from scopevit.engine.libraries import Library
 from scopevit.engine.model import unwrap_model
-from scopevit.engine.run import build_runner, read_start
+from scopevit.engine.run import build_runner
 from scopevit.engine.runner import CheckedRunner, Loop
+from scopevit.engine.start import read_start
 from scopevit.preflight.overfit import check_overfit
 from scopevit.preflight.report import ModelReport, caught
 from scopevit.preflight.steps import check_steps

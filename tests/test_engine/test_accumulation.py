@@ -1,5 +1,6 @@
 """Steps of several batches."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,9 @@ from tasks import Task
 
 from scopevit.checkpoint import read_checkpoint
 from scopevit.engine.accumulation import take_batches
+from scopevit.engine.config import load_config
 from scopevit.errors import InputError
+from scopevit.hub import config_path
 
 
 def config(**parts: Any) -> Config:
@@ -56,6 +59,25 @@ def test_a_training_that_counts_no_epochs() -> None:
     )
     assert cfg.param_scheduler.end == 240
     assert cfg.default_hooks.checkpoint.interval == 30
+
+
+def test_a_recipe_of_segmentation() -> None:
+    cfg = load_config(config_path('fpn_scopevit-tiny_8xb4-80k_ade20k-512x512'))
+    before = copy.deepcopy(cfg)
+    take_batches(cfg, 4)
+    assert 'by_epoch' not in before.train_cfg  # its type says it
+    assert cfg.train_cfg.max_iters == 4 * before.train_cfg.max_iters
+    assert cfg.train_cfg.val_interval == 4 * before.train_cfg.val_interval
+    assert cfg.param_scheduler[-1].end == 4 * before.param_scheduler[-1].end
+
+
+def test_averages() -> None:
+    cfg = config(custom_hooks=[dict(type='EMAHook', begin_iter=5), dict(type='Other', interval=3)])
+    take_batches(cfg, 2)
+    assert cfg.custom_hooks == [
+        dict(type='EMAHook', begin_iter=10, interval=2),
+        dict(type='Other', interval=3),
+    ]
 
 
 def test_it_accumulates_already() -> None:

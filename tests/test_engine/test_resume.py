@@ -1,5 +1,6 @@
 """A training that was killed and goes on ends as one that was not, to the last bit."""
 
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,17 @@ KINDS = {
         "train_dataloader['sampler'] = dict(type='InfiniteSampler', shuffle=True)\n"
         "train_dataloader['num_workers'] = 1"
     ),
+    'few checkpoints': (
+        "default_hooks['checkpoint'].update(interval=3, max_keep_ckpts=4)\n"
+        "default_hooks['checkpoint']['type'] = 'mmengine.CheckpointHook'\n"
+        "train_cfg = dict(type='mmengine.IterBasedTrainLoop', max_iters=12, val_interval=4)"
+    ),
+    'statistics of BN anew': (
+        "custom_hooks.append(dict(type='PreciseBNHook', num_samples=4, interval=1))"
+    ),
+    'two averages': (
+        "custom_hooks[0] = dict(type='mmpretrain.EMAHook', momentum=0.1, evaluate_on_origin=True)"
+    ),
     'accumulation': "optim_wrapper['accumulative_counts'] = 3",
     'half precision': "optim_wrapper['type'] = 'CPUAmpOptimWrapper'",
 }
@@ -89,19 +101,22 @@ STOPS = [
     (signal.SIGUSR1, 7, 'after_train_iter', 'after step 8, saved '),
     (signal.SIGINT, 8, 'after_val_iter', 'in the validation after step '),
     (signal.SIGTERM, 5, 'after_train_iter', 'after step 6, '),
+    # One of the averages may validate anew then.
+    (signal.SIGTERM, 8, 'after_val_epoch', 'after step '),
 ]
 
 
-@of_kinds('epochs', 'accumulation', 'endless sampler')
+@of_kinds('epochs', 'accumulation', 'endless sampler', 'two averages')
 def test_stopped_is_as_never_stopped(kind, random_task, train, tmp_path):
     with_options(random_task, KINDS[kind])
     with_options(random_task, "\ndefault_hooks['checkpoint']['interval'] = 3")
     whole = train(tmp_path / 'whole')
     for number, at, place, said in STOPS:
-        work_dir = tmp_path / f'{number} {at}'
+        work_dir = tmp_path / f'{number} {at} {place}'
         err = train(work_dir, at=at, place=place, signal=number)
         assert f'stopped by {number.name} {said}' in err
-        saved = 'iter_6.pth' if at == 5 else 'stopped.pth'
-        assert (work_dir / 'last_checkpoint').read_text() == saved
+        [saved] = re.findall(r'(stopped|iter_\d+)\.pth(?: has it)?$', err, re.MULTILINE)
+        assert (work_dir / 'last_checkpoint').read_text() == f'{saved}.pth'
+        assert (saved == 'stopped') == (', saved ' in err)
         assert different(whole, train(work_dir, '--resume')) == []
         assert checkpoints(work_dir) == checkpoints(tmp_path / 'whole')

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from killed import different
 from tasks import Task
+from torch.utils.data import Dataset
 
 from scopevit.checkpoint import read_checkpoint
+from scopevit.engine.batches import Draw
+from scopevit.engine.samples import SeededItems
+from scopevit.errors import InputError
 
 Tool = Callable[..., tuple[int, str]]
 
@@ -53,6 +57,20 @@ def test_no_more_than_allowed(spoiled: tuple[Task, list[Path]], fails: Callable[
     assert 'more samples cannot be loaded than --skip-bad-samples 1: sample ' in line
     assert any(f'({path}): cannot load {path}' in line for path in paths)
     assert 'error: cannot load ' in fails('train', *options(task, 'b'))
+
+
+def test_no_sample_can_be_loaded() -> None:
+    class Bad(Dataset):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> None:
+            raise ValueError('bad')
+
+    items = SeededItems(Bad(), allowed=9)
+    with pytest.raises(InputError, match='none of 3 samples can be loaded'):
+        items.get(Draw(1, (0, 0, 0)))
+    assert items.left_out == [1, 2, 0]
 
 
 def test_a_pipeline_that_drops_all(make_task: Callable[[str], Task], fails: Callable) -> None:

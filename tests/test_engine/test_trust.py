@@ -1,37 +1,44 @@
 """Pickles and types that options name."""
 
+import pickle
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import mmengine
 import pytest
 from mmengine.config import Config
 from tasks import Task
 
-from scopevit.engine.trust import check_pickles, check_types
+from scopevit.engine.trust import check_pickles, check_types, reading_pickles
 from scopevit.errors import InputError
 
 
 @pytest.mark.parametrize(
-    ('config', 'key'),
+    ('dataset', 'key'),
     [
-        (dict(train_dataloader=dict(dataset=dict(proposal_file='a.pkl'))), 'proposal_file'),
-        (dict(val_dataloader=dict(dataset=dict(datasets=[dict(ann_file='a.pkl')]))), '0.ann_file'),
-        (dict(test_evaluator=[dict(), dict(ann_file='a.pickle')]), 'test_evaluator.1.ann_file'),
-        (
-            dict(train_dataloader=dict(dataset=dict(pipeline=[dict(type='A', x='b/a.pkl')]))),
-            'pipeline.0.x',
-        ),
+        (dict(proposal_file='a.pkl'), 'dataset.proposal_file'),
+        (dict(datasets=[dict(ann_file='a.pickle')]), 'datasets.0.ann_file'),
+        (dict(split_file='refs(unc).p'), 'split_file'),
+        (dict(pipeline=[dict(type='A', x='b/a.pkl')]), 'pipeline.0.x'),
     ],
 )
-def test_pickles_that_would_be_read(config: dict, key: str) -> None:
+def test_pickles_that_would_be_read(dataset: dict, key: str) -> None:
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset), val_dataloader=None))
+    check_pickles(cfg, 'val', 'test')
     with pytest.raises(InputError, match=rf'{key}\) is a pickle, .* --trust-pickles'):
-        check_pickles(Config(config))
+        check_pickles(cfg, 'train')
 
 
-def test_pickles_that_would_be_written() -> None:
-    metric = dict(type='DumpResults', out_file_path='a.pkl')
-    check_pickles(Config(dict(test_evaluator=[metric], train_dataloader=None)))
+def test_no_pickle_is_read_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / 'a.json'
+    path.write_bytes(pickle.dumps({'a': 1}))
+    with reading_pickles(trusted=False), pytest.raises(InputError, match='is a pickle, which may'):
+        mmengine.load(path, file_format='pkl')
+    with reading_pickles(trusted=True):
+        assert mmengine.load(path, file_format='pkl') == {'a': 1}
+    assert mmengine.load(path, file_format='pkl') == {'a': 1}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +51,8 @@ def test_pickles_that_would_be_written() -> None:
         ({'model.backbone.type': 'mmengine.fileio.load'}, False),  # which reads pickles
         ({'model.backbone': dict(type='os.system')}, False),
         ({'train_dataloader.dataset.pipeline': [dict(type='A'), dict(type='os.system')]}, False),
+        ({'optim_wrapper.constructor': 'subprocess.Popen'}, False),
+        ({'custom_hooks': [dict(type='EMAHook', ema_type='os.system')]}, False),
         ({'model.backbone.init_cfg.checkpoint': 'os.system'}, True),  # no type
     ],
 )

@@ -191,11 +191,26 @@ def test_wrong_arguments(script, arguments, message, tmp_path):
 def test_a_stopped_training_is_queued_again(recorder):
     (recorder / 'srun').write_text('#!/bin/sh\nexit $CODE\n')
     (recorder / 'scontrol').write_text('#!/bin/sh\necho scontrol "$@"\n')
-    (recorder / 'scontrol').chmod(0o755)
+    (recorder / 'squeue').write_text('#!/bin/sh\necho $STATE\n')
+    for name in ('scontrol', 'squeue'):
+        (recorder / name).chmod(0o755)
     variables = {'PATH': f'{recorder}{os.pathsep}{os.environ["PATH"]}', 'SLURM_JOB_ID': '7'}
-    for code, said in (('75', 'scontrol requeue 7\n'), ('1', ''), ('0', '')):
+    again = 'scontrol requeue 7\n'
+    for code, state, said in (
+        ('75', 'RUNNING', again),
+        ('75', 'COMPLETING', ''),
+        ('1', 'RUNNING', ''),
+        ('0', 'RUNNING', ''),
+    ):
         result = launch(
-            'slurm_train.sh', 'gpu', 'job', 'a.py', cwd=recorder, CODE=code, **variables
+            'slurm_train.sh',
+            'gpu',
+            'job',
+            'a.py',
+            cwd=recorder,
+            CODE=code,
+            STATE=state,
+            **variables,
         )
         assert (str(result.returncode), result.stdout) == (code, said)
 

@@ -29,12 +29,15 @@ def check_masks(annotations: Iterable[dict[str, Any]], sizes: Sequence[Any]) -> 
 
 
 def of_outlines(outlines: Any) -> str | None:
-    """Returns what is wrong with outlines, lists of x and y."""
-    if not isinstance(outlines, list) or not all(isinstance(line, list) for line in outlines):
+    """Returns what is wrong with outlines, lists of x and y, as far as it does harm.
+
+    The libraries leave out those that are too short or have no y at the end.
+    """
+    if not isinstance(outlines, list):
         return 'it must be a list of outlines, or an RLE'
-    for line in outlines:
+    for line in outlines if isinstance(outlines[0], list) else [outlines]:
         # bool is an int, too, but no coordinate.
-        if len(line) % 2 or not set(map(type, line)) <= {int, float}:
+        if not isinstance(line, list) or not set(map(type, line)) <= {int, float}:
             return 'an outline must be x and y in turn'
         # A sum with NaN is NaN. By functions in C, for files of millions.
         if line and not (math.isfinite(sum(line)) and max(map(abs, line)) <= FARTHEST):
@@ -45,7 +48,7 @@ def of_outlines(outlines: Any) -> str | None:
 def of_runs(mask: dict[str, Any], size: Any) -> str | None:
     """Returns what is wrong with an RLE; `size`: height and width of its image."""
     given = mask.get('size')
-    if not isinstance(given, list) or len(given) != 2 or set(map(type, given)) != {int}:
+    if not isinstance(given, list) or len(given) != 2 or not are_whole(given):
         return f'size of an RLE must be height and width, not {given!r}'
     if min(given) < 1 or (size is not None and list(size) != given):
         return f'size of the RLE is {given}, that of the image {size}'
@@ -55,9 +58,9 @@ def of_runs(mask: dict[str, Any], size: Any) -> str | None:
             runs = decode(counts)
         except ValueError:
             return 'counts of the RLE end too early, or are none'
-    elif isinstance(counts, list) and set(map(type, counts)) == {int}:
+    elif isinstance(counts, list) and are_whole(counts):
         # Before they become numbers of 64 bits.
-        runs = np.array([count if abs(count) <= math.prod(given) else -1 for count in counts])
+        runs = np.array([int(n) if abs(n) <= math.prod(given) else -1 for n in counts])
     else:
         return 'an RLE must have counts'
     if (runs < 0).any():
@@ -65,6 +68,13 @@ def of_runs(mask: dict[str, Any], size: Any) -> str | None:
     if runs.sum() != math.prod(given):
         return f'counts of the RLE fill {int(runs.sum())} pixels, its size is {given}'
     return None
+
+
+def are_whole(values: list[Any]) -> bool:
+    """Whether all values are whole numbers, and there are some."""
+    return (
+        set(map(type, values)) <= {int, float} and all(v % 1 == 0 for v in values) and values != []
+    )
 
 
 def decode(text: str) -> np.ndarray:
