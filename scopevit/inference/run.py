@@ -18,14 +18,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from scopevit.errors import InputError, error_text
+from scopevit.errors import INTERRUPTED, InputError, error_text
 from scopevit.inference.output import Writer
 from scopevit.inference.predictor import Predictor
 from scopevit.inference.results import Result
 from scopevit.inference.sources import open_sources
 
 WINDOW = 'scopevit predict'
-STOPPED = 130  # as shells say of what SIGINT ended
 
 
 def run_predict(
@@ -106,7 +105,7 @@ def run_predict(
             is_stopped = True
     if damaged:
         print(f'{damaged} damaged, skipped; {done} predicted', file=sys.stderr)
-    return STOPPED if is_stopped else int(strict and damaged > 0)
+    return INTERRUPTED if is_stopped else int(strict and damaged > 0)
 
 
 def line(result: Result) -> str:

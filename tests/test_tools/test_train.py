@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from golden import authors_weights
+from killed import Killed
 from marks import rest_is_slow
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
@@ -283,12 +284,12 @@ def test_resumes_after_a_kill_while_a_checkpoint_is_written(make_task, tool, mon
     def put_half(self, obj: bytes, filepath: str) -> None:
         put(self, obj[: len(obj) // 2], filepath)
         if 'epoch_2' in str(filepath):
-            raise KeyboardInterrupt
+            raise Killed
         put(self, obj, filepath)
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalBackend, 'put', put_half)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Killed):
             tool(*arguments, *options)
     assert [path.name for path in task.work_dir.glob('*.pth')] == ['epoch_1.pth']
     code, err = tool(*arguments, '--resume', *options)
@@ -361,7 +362,7 @@ def test_a_kill_while_the_best_checkpoint_is_written_leaves_the_last_best(
     def put_half(self, obj: bytes, filepath: str) -> None:
         if 'best_accuracy_top1_epoch_2' in str(filepath):
             put(self, obj[: len(obj) // 2], filepath)
-            raise KeyboardInterrupt
+            raise Killed
         put(self, obj, filepath)
 
     def best() -> list[str]:
@@ -369,7 +370,7 @@ def test_a_kill_while_the_best_checkpoint_is_written_leaves_the_last_best(
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalBackend, 'put', put_half)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Killed):
             tool(*arguments, *options)
     assert best() == ['best_accuracy_top1_epoch_1.pth']
     read_checkpoint(task.work_dir / best()[0])
