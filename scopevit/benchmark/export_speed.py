@@ -61,11 +61,11 @@ def run_export_speed(
         page_with(page, BEGIN, END, '')
     folder = make_folder(out)
     pixels = [read_pixels(photos) for photos in images]
-    made: list[Callable[[], Case]] = [
+    made: list[Callable[[], Case]] = [partial(measure_network, *size) for size in SIZES]
+    made += [
         partial(measure_checkpoint, Path(checkpoint), photos, read, folder)
         for checkpoint, photos, read in zip(checkpoints, images, pixels, strict=True)
     ]
-    made += [partial(measure_network, *size) for size in SIZES]
     cases: list[Case] = []
     machine = describe_machine('cpu')
     for measure_case in made:
