@@ -78,8 +78,7 @@ def test_without_restarts_the_launcher_fails(task):
     [
         # What came to one process, all agree on.
         ('one', dict(signal=int(signal.SIGUSR1), rank=1), 75),
-        ('launcher', dict(signal=int(signal.SIGTERM), to_parent=True), 75),
-        ('usr1', dict(signal=int(signal.SIGUSR1), to_parent=True), 75),
+        ('launcher', dict(signal=int(signal.SIGUSR1), to_parent=True), 75),
         # They do not train on without a launcher.
         ('orphans', dict(signal=int(signal.SIGKILL), to_parent=True), -9),
     ],
