@@ -1,5 +1,6 @@
 """Samples of a training: each with random numbers of its own, and those that cannot be loaded."""
 
+import copy
 import multiprocessing
 from contextlib import AbstractContextManager, nullcontext
 from logging import WARNING
@@ -35,6 +36,10 @@ class SeededItems:
 
     def __call__(self, draws: list[int]) -> list[Any]:
         return [self.get(draw) for draw in draws]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> 'SeededItems':
+        # Hooks copy data sets; what processes share cannot be copied.
+        return SeededItems(copy.deepcopy(self.dataset, memo), self.allowed)
 
     @property
     def left_out(self) -> list[int]:

@@ -1,11 +1,13 @@
 """Samples that cannot be loaded."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from killed import different
+from mmengine.dataset import BaseDataset
 from tasks import Task
 from torch.utils.data import Dataset
 
@@ -71,6 +73,14 @@ def test_no_sample_can_be_loaded() -> None:
     with pytest.raises(InputError, match='none of 3 samples can be loaded'):
         items.get(Draw(1, (0, 0, 0)))
     assert items.left_out == [1, 2, 0]
+
+
+def test_a_data_set_can_be_copied() -> None:
+    dataset = BaseDataset(lazy_init=True)
+    dataset.__getitems__ = SeededItems(dataset, allowed=2)
+    copied = copy.deepcopy(dataset)
+    assert copied.__getitems__.dataset is copied
+    assert copied.__getitems__.allowed == 2
 
 
 def test_a_pipeline_that_drops_all(make_task: Callable[[str], Task], fails: Callable) -> None:
