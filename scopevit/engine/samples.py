@@ -35,7 +35,11 @@ class SeededItems:
         self._lock = multiprocessing.Lock()
 
     def __call__(self, draws: list[int]) -> list[Any]:
-        return [self.get(draw) for draw in draws]
+        in_worker = get_worker_info() is not None
+        # A model draws from the same generators, in the process that trains.
+        keeping: AbstractContextManager[None] = nullcontext() if in_worker else keep_random_state()
+        with keeping:
+            return [self.get(draw) for draw in draws]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> 'SeededItems':
         # Hooks copy data sets; what processes share cannot be copied.
@@ -47,22 +51,18 @@ class SeededItems:
         return list(self._left_out[1 : self._left_out[0] + 1])
 
     def get(self, draw: int) -> Any:
-        """Returns a sample."""
+        """Returns a sample; generators are left as its random numbers leave them."""
         if not isinstance(draw, Draw):
             return self.dataset[draw]
-        in_worker = get_worker_info() is not None
-        # A model draws from the same generators, in the process that trains.
-        keeping: AbstractContextManager[None] = nullcontext() if in_worker else keep_random_state()
-        with keeping:
-            count = len(self.dataset)  # type: ignore[arg-type]
-            for index in (int(draw) + i for i in range(count)):
-                seed_all(draw.place)
-                try:
-                    return self.dataset[index % count]
-                except Exception as error:  # of whatever reads or changes the sample
-                    if not self.allowed:
-                        raise
-                    self.leave_out(index % count, error)
+        count = len(self.dataset)  # type: ignore[arg-type]
+        for index in (int(draw) + i for i in range(count)):
+            seed_all(draw.place)
+            try:
+                return self.dataset[index % count]
+            except Exception as error:  # of whatever reads or changes the sample
+                if not self.allowed:
+                    raise
+                self.leave_out(index % count, error)
         raise InputError(f'none of {count} samples can be loaded')
 
     def leave_out(self, index: int, error: Exception) -> None:
