@@ -1,7 +1,9 @@
 """Exported files in their runtimes: arrays in, arrays by name out."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,15 +50,26 @@ def open_onnx(path: Path, outputs: Sequence[str]) -> Session:
     return run
 
 
-def open_openvino(path: Path, outputs: Sequence[str]) -> Session:
-    """Opens a file, .xml or .onnx, in OpenVINO."""
+@functools.cache
+def openvino_core() -> Any:
+    """Returns what compiles networks in OpenVINO, one for the process.
+
+    Each has a stack for signals of its own, and puts back that of the one before when it goes.
+    Where that one has gone first, the next signal, such as that a process that loads data has
+    ended, ends the process with a segmentation fault (OpenVINO 2026.4).
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def open_openvino(path: Path, outputs: Sequence[str]) -> Session:
+    """Opens a file, .xml or .onnx, in OpenVINO."""
     config = {
         'INFERENCE_PRECISION_HINT': 'f32',
         'INFERENCE_NUM_THREADS': str(torch.get_num_threads()),
     }
-    network = openvino.Core().compile_model(str(path), 'CPU', config)
+    network = openvino_core().compile_model(str(path), 'CPU', config)
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         found = network({'images': images})

@@ -56,7 +56,9 @@ def caught(report: ModelReport, doing: str, where: str, cfg: Config) -> Iterator
         if os.environ.get('SCOPEVIT_DEBUG', '0') != '0':
             raise
         report.failed = True
-        if isinstance(error, torch.cuda.OutOfMemoryError) or OUT_OF_CPU_MEMORY in str(error):
+        # Made a line for users by input_errors; the finding has one of its own.
+        raised = error.__cause__ if isinstance(error, InputError) else error
+        if isinstance(raised, torch.OutOfMemoryError) or OUT_OF_CPU_MEMORY in str(error):
             batch_size = (cfg.get('train_dataloader') or {}).get('batch_size')
             report.add(
                 'error',
