@@ -20,6 +20,7 @@ from torch.utils.data import BatchSampler, Sampler
 
 # They begin no pass anew: what was drawn in all is their place, not what was drawn of a pass.
 ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
+KEPT = 256  # batches whose samples are known still, more than workers load ahead
 LEAVING = multiprocessing.RawValue(ctypes.c_bool, False)  # whether this process exits
 
 
@@ -54,7 +55,7 @@ class Draw(int):
         return Draw, (int(self), self.place)
 
 
-class NumberedBatches(Sampler[list[int]]):
+class NumberedBatches(Sampler[list[Draw]]):
     """The batches of another batch sampler as `Draw`s, from some batch on.
 
     What comes before is drawn from the sampler, but not loaded: a second for millions of samples.
@@ -70,6 +71,7 @@ class NumberedBatches(Sampler[list[int]]):
     Attributes:
         passes: How often all samples have come before the start.
         skipped: Batches of the pass that the start is in.
+        drawn: The last batches, by their numbers.
     """
 
     def __init__(
@@ -94,12 +96,13 @@ class NumberedBatches(Sampler[list[int]]):
             self.skipped = start.batch if start.length == len(self) else 0
         elif not self.is_endless:
             self.passes, self.skipped = divmod(start.batches, len(self))
+        self.drawn: dict[int, list[Draw]] = {}
         self._is_first = True
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Draw]]:
         if self._is_first and hasattr(self.sampler, 'set_epoch'):
             # mmengine's hook sets that of the loop, which is 0 in all of one that counts none.
             self.sampler.set_epoch(self.passes)
@@ -114,7 +117,12 @@ class NumberedBatches(Sampler[list[int]]):
         for batch in batches:
             number, self.number = self.number, self.number + 1
             origin = (self.seed, get_rank(), number)
-            yield [Draw(index, (*origin, place)) for place, index in enumerate(batch)]
+            draws = [Draw(index, (*origin, place)) for place, index in enumerate(batch)]
+            self.drawn.pop(number, None)  # for it to be the last one now
+            self.drawn[number] = draws
+            if len(self.drawn) > KEPT:
+                del self.drawn[next(iter(self.drawn))]
+            yield draws
 
 
 class CalmWorker:

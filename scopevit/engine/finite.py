@@ -10,9 +10,10 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from scopevit.engine.distributed import all_reduced
+from scopevit.engine.failed import save_failed
 from scopevit.engine.loops import StepLeftOut
 from scopevit.engine.model import unwrap_model
-from scopevit.engine.resume import float_buffers
+from scopevit.engine.resume import State, float_buffers, random_state
 from scopevit.errors import InputError
 
 SHOWN = 8  # files of a batch, in a message
@@ -35,6 +36,7 @@ class FiniteLossHook(Hook):
     def __init__(self) -> None:
         self.allowed = self.left_out = 0
         self.batch: Any = None
+        self.random: State = {}
         self.buffers: list[Tensor] = []
 
     def before_train(self, runner: Runner) -> None:
@@ -47,19 +49,22 @@ class FiniteLossHook(Hook):
 
         def parse_and_check(losses: Any) -> tuple[Tensor, dict[str, Tensor]]:
             loss, terms = parse(losses)
-            is_wrong = not math.isfinite(float(loss))
+            is_wrong = not math.isfinite(loss.item())
+            said = 'of another process'
+            if is_wrong:
+                lines = self.describe(runner, terms), save_failed(runner, self.random, terms)
+                said = '; '.join(line for line in lines if line)
             if self.allowed and all_reduced(torch.tensor(int(is_wrong)), 'max'):
-                said = self.describe(runner, terms) if is_wrong else 'of another process'
                 self.leave_out(runner, said)
             if is_wrong:
-                raise InputError(self.describe(runner, terms))
+                raise InputError(said)
             return loss, terms
 
         model.parse_losses = parse_and_check
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Keeps the batch, for the names of its files, and the buffers, for a step left out."""
-        self.batch = data_batch
+        """Keeps what tells of a step that goes wrong, and the buffers, for one left out."""
+        self.batch, self.random = data_batch, random_state()
         if self.allowed:
             self.buffers = [buffer.clone() for buffer in float_buffers(runner)]
 
@@ -86,7 +91,7 @@ class FiniteLossHook(Hook):
 
     def describe(self, runner: Runner, terms: Mapping[str, Tensor]) -> str:
         """Returns a line about a loss that is no number."""
-        values = {name: float(value) for name, value in terms.items()}
+        values = {name: value.item() for name, value in terms.items()}
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
         parts = [name for name in wrong if name != 'loss'] or wrong
         rates = sorted({rate for each in runner.optim_wrapper.get_lr().values() for rate in each})

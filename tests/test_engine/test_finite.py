@@ -28,6 +28,7 @@ def runner() -> Any:
     return SimpleNamespace(
         model=Model(),
         iter=16,
+        train_dataloader=SimpleNamespace(batch_sampler=None),
         optim_wrapper=SimpleNamespace(get_lr=lambda: {'lr': [0.1, 0.01, 0.1]}),
         message_hub=SimpleNamespace(log_scalars={'train/grad_norm': norms}),
     )
