@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SECONDS',
         help='write where each process hangs, when no step has ended for so long',
     )
+    parser.add_argument(
+        '--save-in-background',
+        action='store_true',
+        help='write checkpoints while training goes on, which waits for a copy in memory',
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not validate while training')
     parser.add_argument(
         '--log',
@@ -83,5 +88,6 @@ def run(args: argparse.Namespace) -> None:
         watchdog=args.watchdog,
         skip_nan=args.skip_nan,
         skip_bad_samples=args.skip_bad_samples,
+        save_in_background=args.save_in_background,
         trust_pickles=args.trust_pickles,
     )

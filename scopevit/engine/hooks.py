@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from scopevit.engine.resume import float_buffers
-from scopevit.files import write_text
+from scopevit.files import write_bytes, write_text
 
+POINTER = 'last_checkpoint'  # names the one to go on from
 STOPPED = 'stopped.pth'  # of a training that a signal has ended; goes with the next checkpoint
 
 
@@ -66,19 +68,34 @@ class CarefulCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
         self._validated = True
-        with self._removing_last():
+        with self._removing_last(runner):
             super()._save_best_checkpoint(runner, metrics)
         self._validated = False
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         meta = dict(meta, validated=self._validated)
         average_buffers(runner)  # called in all processes, of which the first one writes
-        with self._removing_last():
+        pointer = Path(runner.work_dir, POINTER)
+        before = pointer.read_bytes() if pointer.is_file() else None
+        with self._removing_last(runner):
             super()._save_checkpoint_with_step(runner, step, meta)
+            if runner.writer.background and is_main_process():
+                # mmengine has it name the checkpoint, which is still being written.
+                pointer.unlink() if before is None else write_bytes(pointer, before)
             self._point_to(runner, self.last_ckpt)
         if is_main_process() and '://' not in self.out_dir:
-            Path(self.out_dir, STOPPED).unlink(missing_ok=True)
+            runner.writer.do(partial(Path(self.out_dir, STOPPED).unlink, missing_ok=True))
         self._last = meta
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Ends the training where a checkpoint could not be written beside it."""
+        runner.writer.check()
+        super().after_train_iter(runner, *args, **kwargs)
+
+    def after_train(self, runner: Runner) -> None:
+        """Waits for the last checkpoint, of which mmengine may publish the weights."""
+        runner.writer.wait()
+        super().after_train(runner)
 
     def save_stopped(self, runner: Runner, meta: dict[str, int]) -> str:
         """Saves in the middle of things, for a training that stops; returns what to tell of it.
@@ -96,6 +113,7 @@ class CarefulCheckpointHook(CheckpointHook):
         )
         path = self.file_backend.join_path(self.out_dir, STOPPED)
         self._point_to(runner, path)
+        runner.writer.wait()
         return f'saved {path}'
 
     def _point_to(self, runner: Runner, path: str) -> None:
@@ -105,11 +123,12 @@ class CarefulCheckpointHook(CheckpointHook):
         last = Path(os.path.abspath(path))
         if last.is_relative_to(runner.work_dir):
             last = last.relative_to(runner.work_dir)
-        write_text(Path(runner.work_dir, 'last_checkpoint'), str(last))
+        runner.writer.do(write_text, Path(runner.work_dir, POINTER), str(last))
 
     @contextmanager
-    def _removing_last(self) -> Iterator[None]:
+    def _removing_last(self, runner: Runner) -> Iterator[None]:
         """Puts off what mmengine removes until all is written, and spares what was written anew."""
+        runner.writer.wait()  # mmengine looks which files there are
         outdated: list[str] = []
         remove, self.file_backend.remove = self.file_backend.remove, outdated.append
         try:
@@ -121,7 +140,7 @@ class CarefulCheckpointHook(CheckpointHook):
         current = (self.last_ckpt, *bests.values())
         for path in outdated:
             if path not in current:
-                remove(path)
+                runner.writer.do(remove, path)
 
 
 def is_path_of_best(key: str) -> bool:

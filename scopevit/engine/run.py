@@ -39,6 +39,7 @@ from scopevit.engine.start import check_same_start, keep_seed, read_start
 from scopevit.engine.stopping import StopFirstHook, StopHook, stopping
 from scopevit.engine.trust import check_pickles, reading_pickles
 from scopevit.engine.watchdog import WatchdogHook
+from scopevit.engine.writer import Writer
 from scopevit.errors import InputError, Stopped
 from scopevit.files import write_json
 
@@ -59,6 +60,7 @@ def train(
     skip_bad_samples: int = 0,
     skip_nan: int = 0,
     watchdog: float | None = None,
+    save_in_background: bool = False,
 ) -> None:
     """Trains the model of a config, by the library of its `default_scope`.
 
@@ -82,6 +84,8 @@ def train(
             `skipped_samples.json` in the work dir tells in the end.
         skip_nan: How many steps may be left out whose loss is NaN or infinite.
         watchdog: Seconds without a step after which each process writes where it hangs.
+        save_in_background: Whether checkpoints are written while the training goes on, which waits
+            for a copy in memory.
 
     Raises:
         InputError: If something given is wrong; no file of an earlier run has changed then, unless
@@ -102,6 +106,7 @@ def train(
             enable_log(cfg, library, log)
         runner = prepare_training(cfg, launcher, resume, pretrained)
         runner.skip_bad_samples, runner.finite_hook.allowed = skip_bad_samples, skip_nan
+        runner.writer = Writer(save_in_background)
         if watchdog is not None:
             runner.register_hook(WatchdogHook(watchdog))
         run_training(runner, stop)
@@ -214,6 +219,7 @@ def run_training(runner: CheckedRunner, stop: StopHook) -> None:
             leave_process_group()
         raise
     finally:
+        runner.writer.finish()
         for hook in runner.hooks:
             if isinstance(hook, WatchdogHook):
                 hook.after_run()  # whatever has ended the training

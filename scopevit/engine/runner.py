@@ -1,7 +1,7 @@
 """mmengine's Runner, with checks before the first iteration and checkpoints written whole."""
 
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,8 +20,8 @@ from scopevit.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from scopevit.engine.model import load_weights, unwrap_model
 from scopevit.engine.resume import ResumeHook, StoredEarlyStoppingHook, start_of
 from scopevit.engine.samples import make_repeatable
+from scopevit.engine.writer import Writer
 from scopevit.errors import InputError
-from scopevit.files import flush, replacing
 
 Loop: TypeAlias = BaseLoop | dict[str, Any]  # as built or as its config
 OUR_VARIANTS = {
@@ -45,10 +45,12 @@ class CheckedRunner(Runner):
     Attributes:
         checkpoint: What `load_from` of the config names, where it was read and checked before.
         skip_bad_samples: How many samples a training may leave out that cannot be loaded.
+        writer: Writes its checkpoints.
     """
 
     checkpoint: dict[str, Any] | None = None
     skip_bad_samples: int = 0
+    writer = Writer()
     _train_dataloader: Any
     _wrote_config = False
 
@@ -150,6 +152,7 @@ class CheckedRunner(Runner):
             InputError: If it cannot be written, or weights are no numbers; earlier checkpoints are
                 as they were.
         """
+        self.writer.wait()  # no more than one is in memory
         check_finite(self.model)
         if kwargs.get('save_optimizer', True):
             self.resume_hook.gather(self)
@@ -163,14 +166,8 @@ class CheckedRunner(Runner):
             return super().save_checkpoint(out_dir, filename, *args, **kwargs)
         path = Path(out_dir, filename)
         # All processes take part, of which the first one writes.
-        with replacing(path) if is_main_process() else nullcontext(path) as part:
-            super().save_checkpoint(out_dir, part.name, *args, **kwargs)
-            if is_main_process():
-                flush(part)  # a machine that goes down leaves the whole file or none
-        if not is_main_process():
-            return
-        with suppress(OSError):  # of a folder, not every file system can
-            flush(path.parent)
-        if not self._wrote_config:
+        with self.writer.writing(path) if is_main_process() else nullcontext(path) as part:
+            super().save_checkpoint(str(part.parent), part.name, *args, **kwargs)
+        if is_main_process() and not self._wrote_config:
             super().dump_config()
             self._wrote_config = True

@@ -172,9 +172,10 @@ def export_network(
     about |= {'format': wanted.format, 'opset': opset if wanted.format != 'pt2' else None}
     forms: Iterable[dict[str, Any]] = [{'checks': checks}]
     if wanted.int8:
-        from scopevit.export.quantize import write_int8  # which imports onnx
+        from scopevit.export.quantize import LIMIT, write_int8  # which imports onnx
 
-        written = write_int8(part, photos, graph, loops=is_loop(net, wanted))
+        limit = LIMIT if wanted.data is None else 1.0  # metrics tell better
+        written = write_int8(part, photos, graph, is_loop(net, wanted), limit)
         known = {'checks of the network in float': checks}
         forms = ({'int8': found | known} for found in written)
     finish(forms, about, checkpoint, wanted, part)

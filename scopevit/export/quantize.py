@@ -28,11 +28,11 @@ QUANTIZED = ('Conv', 'MatMul', 'Gemm')
 DEQUANTIZED = '_DequantizeLinear_Output'  # the end of ONNX Runtime's names of tensors
 PARTS = 8  # of the network, from its images to its answers, that are tried one by one
 ROUNDS = 11  # of timing
-LIMIT = 0.01  # share of the answers that may become others
+LIMIT = 0.01  # share of the answers that may become others, where no metric is measured
 
 
 def write_int8(
-    part: Path, images: Sequence[np.ndarray], graph: Graph, loops: bool
+    part: Path, images: Sequence[np.ndarray], graph: Graph, loops: bool, limit: float = LIMIT
 ) -> Iterator[dict[str, Any]]:
     """Replaces a network by its 8-bit form, for the runtime of its file.
 
@@ -44,12 +44,13 @@ def write_int8(
         images: (H, W, C) each.
         graph: The network.
         loops: Whether the file has it in a loop over images.
+        limit: Share of the answers that may become others.
     """
     opener = open_onnx if part.suffix == '.onnx' else open_openvino
     outputs = graph.outputs
     path = part.with_suffix('.onnx')
     float_path = Path(shutil.move(path, path.with_name('float.onnx')))
-    for found in quantize(float_path, images, outputs, path, opener):
+    for found in quantize(float_path, images, outputs, path, opener, limit):
         forms = {'float': float_path, '8 bits': path}
         sessions = {name: opener(file, outputs) for name, file in forms.items()}
         found['milliseconds'] = time_in_turn(sessions, images[0][None])
@@ -112,6 +113,7 @@ def quantize(
     outputs: Sequence[str],
     path: Path,
     opener: Callable[[Path, Sequence[str]], Session] = open_onnx,
+    limit: float = LIMIT,
 ) -> Iterator[dict[str, Any]]:
     """Writes a network with 8-bit weights and activations, for each form that it yields.
 
@@ -126,6 +128,7 @@ def quantize(
         outputs: Names of its outputs.
         path: ONNX file to write.
         opener: Opens an ONNX file in the runtime that it is for.
+        limit: Share of the answers that may become others.
 
     Raises:
         InputError: If no part can be in 8 bits.
@@ -152,19 +155,21 @@ def quantize(
     parts = parts_of(quantizer.original)
     layers = set().union(*parts)
     first = share_of_changed(set())
-    if first <= LIMIT:
+    is_any = first <= limit
+    if is_any:
         yield found(first, set())
     alone = [share_of_changed(layers - part) for part in parts]
     kept: set[str] = set()
     for i in np.argsort(alone)[:0:-1]:  # all but the last
         kept |= parts[i]
         share = share_of_changed(kept)
-        if share <= LIMIT:  # NaN is not
+        if share <= limit:  # NaN is not
             yield found(share, kept)
-    raise InputError(
-        f'--int8: each part of the network changes over {LIMIT:.0%} of the answers, or a metric '
-        'by more than a point'
-    )
+            is_any = True
+    if not is_any:
+        raise InputError(
+            f'--int8: each part of the network changes over {limit:.0%} of the answers'
+        )
 
 
 class Reader(CalibrationDataReader):
