@@ -14,6 +14,7 @@ from torch import Tensor
 from scopevit.engine.batches import Start
 from scopevit.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from scopevit.engine.model import unwrap_model
+from scopevit.engine.samples import items_of
 
 State = dict[str, Any]  # of values that a checkpoint may hold: tensors, numbers, text
 KEY = 'processes'  # of a checkpoint, for a state of each process
@@ -115,6 +116,9 @@ def start_of(checkpoint: State | None, by_epoch: bool) -> Start:
 def process_state(runner: Runner, buffers: bool) -> State:
     """Returns the state of this process, see `ResumeHook.gather`."""
     state: State = {'random': random_state()}
+    items = items_of(runner.train_dataloader)
+    if items is not None and items.left_out:
+        state['left_out'] = items.left_out
     model = unwrap_model(runner.model)
     wrapper = runner.optim_wrapper
     if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
@@ -134,6 +138,9 @@ def restore(runner: Runner, state: State) -> None:
     with torch.no_grad():
         for buffer, value in zip(float_buffers(runner), state.get('buffers', []), strict=False):
             buffer.copy_(value)
+    items = items_of(runner.train_dataloader)
+    if items is not None:
+        items.remember(state.get('left_out', []))
     set_random_state(state['random'])
 
 

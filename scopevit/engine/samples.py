@@ -50,6 +50,13 @@ class SeededItems:
         """The samples that were left out."""
         return list(self._left_out[1 : self._left_out[0] + 1])
 
+    def remember(self, indices: list[int]) -> None:
+        """Counts samples that were left out before the training went on, as many as may be."""
+        with self._lock:
+            known = self.left_out
+            known += [index for index in indices if index not in known][: self.allowed - len(known)]
+            self._left_out[: len(known) + 1] = [len(known), *known]
+
     def get(self, draw: int) -> Any:
         """Returns a sample; generators are left as its random numbers leave them."""
         if not isinstance(draw, Draw):
@@ -103,9 +110,15 @@ def make_repeatable(loader: DataLoader[Any], seed: int) -> None:
         dataset.__getitems__ = SeededItems(dataset, batches.allowed)
 
 
+def items_of(loader: DataLoader[Any]) -> SeededItems | None:
+    """Returns what gets the samples of a training."""
+    items = getattr(loader.dataset, '__getitems__', None)
+    return items if isinstance(items, SeededItems) else None
+
+
 def left_out_of(loader: DataLoader[Any]) -> list[dict[str, Any]]:
     """Returns which samples were left out, by index and file."""
-    items = getattr(loader.dataset, '__getitems__', None)
-    if not isinstance(items, SeededItems):
+    items = items_of(loader)
+    if items is None:
         return []
     return [{'index': index, 'file': items.path_of(index)} for index in items.left_out]

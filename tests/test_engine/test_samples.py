@@ -26,6 +26,7 @@ def spoiled(make_task: Callable[[str], Task]) -> tuple[Task, list[Path]]:
     task.edit("type='CheckpointHook', interval=1)", "type='CheckpointHook', interval=2)")
     names = [line.split()[0] for line in (task.data / 'labels.txt').read_text().splitlines()]
     paths = [task.data / 'images' / names[i] for i in (2, 5)]
+    (paths[0].parent / 'good.png').write_bytes(paths[0].read_bytes())
     for path in paths:
         path.write_bytes(path.read_bytes()[:200])
     return task, paths
@@ -73,6 +74,30 @@ def test_no_sample_can_be_loaded() -> None:
     with pytest.raises(InputError, match='none of 3 samples can be loaded'):
         items.get(Draw(1, (0, 0, 0)))
     assert items.left_out == [1, 2, 0]
+
+
+def test_what_was_left_out_before() -> None:
+    items = SeededItems(Dataset(), allowed=3)
+    items.remember([7, 5])
+    items.remember([5, 2, 9])  # one is too many, with fewer that may be than before
+    assert items.left_out == [7, 5, 2]
+    SeededItems(Dataset()).remember([1])
+
+
+def test_a_training_that_goes_on_knows_them(spoiled: tuple[Task, list[Path]], tool: Tool) -> None:
+    task, paths = spoiled
+    command = ['train', *options(task, 'a', 1), '--skip-bad-samples', '2']
+    code, err = tool(*command)
+    assert code == 0, err
+    for path in paths:  # what is mended since was left out all the same
+        path.write_bytes((paths[0].parent / 'good.png').read_bytes())
+    path = task.work_dir / 'a' / 'skipped_samples.json'
+    told = path.read_text()
+    path.unlink()
+    code, err = tool(*[part if part != 'train_cfg.max_epochs=2' else 'train_cfg.max_epochs=3'
+                       for part in command], '--resume')  # fmt: skip
+    assert code == 0, err
+    assert path.read_text() == told
 
 
 def test_a_data_set_can_be_copied() -> None:
