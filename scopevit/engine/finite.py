@@ -13,6 +13,7 @@ from scopevit.engine.distributed import all_reduced
 from scopevit.engine.loops import StepLeftOut
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.resume import float_buffers
+from scopevit.engine.sharded import all_finite
 from scopevit.errors import InputError
 
 SHOWN = 8  # files of a batch, in a message
@@ -116,6 +117,7 @@ def files_of(batch: Any) -> Iterator[str]:
 
 def check_finite(model: nn.Module) -> None:
     """Raises an InputError where weights of a model are NaN or infinite."""
-    for name, weight in model.named_parameters():
-        if not torch.isfinite(weight).all():
+    weights = dict(model.named_parameters())
+    for name, is_finite in zip(weights, all_finite(list(weights.values())), strict=True):
+        if not is_finite:
             raise InputError(f'not saved: the model has weights that are no numbers, as {name}')
