@@ -39,6 +39,7 @@ from scopevit.state_dict import strip_prefix
 HEAD_METHODS = ('loss', 'predict', 'loss_and_predict')
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 BACKBONE = 'backbone'
+LISTS = nn.ModuleList, nn.ModuleDict  # which have no forward pass
 
 
 @MODEL_WRAPPERS.register_module()
@@ -110,15 +111,15 @@ class ShardedModel(nn.Module):
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """Takes a step. With several batches a step, gradients are shared after each of them."""
-        return self.module.train_step(data, optim_wrapper)  # type: ignore[operator, no-any-return]
+        return self.module.train_step(data, optim_wrapper)  # type: ignore[operator]
 
     def val_step(self, data: Any) -> list[Any]:
         """Predicts a batch of a validation."""
-        return self.module.val_step(data)  # type: ignore[operator, no-any-return]
+        return self.module.val_step(data)  # type: ignore[operator]
 
     def test_step(self, data: Any) -> list[Any]:
         """Predicts a batch of a test."""
-        return self.module.test_step(data)  # type: ignore[operator, no-any-return]
+        return self.module.test_step(data)  # type: ignore[operator]
 
 
 def find_units(model: nn.Module, units: Iterable[str]) -> set[str]:
@@ -132,12 +133,13 @@ def find_units(model: nn.Module, units: Iterable[str]) -> set[str]:
     for unit in units:
         names = [name for name, m in modules.items() if unit in (name, type(m).__name__)]
         if not names:
-            classes = sorted({type(m).__name__ for m in modules.values() if list(m.children())})
+            parts = [m for m in modules.values() if list(m.children()) and not isinstance(m, LISTS)]
+            classes = sorted({type(m).__name__ for m in parts})
             raise InputError(
                 f'model_wrapper_cfg.units: the model has no {unit!r}; its classes with modules in '
                 f'them are {", ".join(classes)}'
             )
-        if isinstance(modules[names[0]], (nn.ModuleList, nn.ModuleDict)):
+        if isinstance(modules[names[0]], LISTS):
             raise InputError(f'model_wrapper_cfg.units: {unit!r} is a list; name what is in it')
         found.update(names)
     return found
@@ -222,11 +224,11 @@ def whole_optimizer_state(model: nn.Module, wrapper: OptimWrapper) -> dict[str, 
     """Returns an optimizer's state as that of a model that is whole; empty but in one process."""
     state: dict[str, Any] = wrapper.state_dict()
     if state['state']:  # torch takes a step to make one otherwise
-        named = get_optimizer_state_dict(model, wrapper.optimizer, options=WHOLE)
-        if is_main_process():
-            names = [name for group in named['param_groups'] for name in group['params']]
-            of_names: Any = named['state']
-            state['state'] = {i: of_names[name] for i, name in enumerate(names) if name in of_names}
+        whole: dict[str, Any] = get_optimizer_state_dict(model, wrapper.optimizer, options=WHOLE)
+        if is_main_process():  # by names, where an optimizer has numbers
+            names = [name for group in whole['param_groups'] for name in group['params']]
+            found = whole['state']
+            state['state'] = {i: found[name] for i, name in enumerate(names) if name in found}
     return state if is_main_process() else {}
 
 
