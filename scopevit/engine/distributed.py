@@ -20,6 +20,7 @@ from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 
+from scopevit.engine.sharded import is_sharded
 from scopevit.errors import InputError
 
 # What each launcher sets in every process it starts.
@@ -87,8 +88,10 @@ def use_cpu_model_wrapper(cfg: Config) -> None:
     """Names the CPU wrapper in `model_wrapper_cfg` and keeps what the config says about wrapping.
 
     Raises:
-        ValueError: If the config asks for a wrapper of another type, e.g. FSDP.
+        ValueError: If the config asks for a wrapper of a type that has no use for it.
     """
+    if is_sharded(cfg):
+        return  # on any device
     # What the Runner does, and reads, only where there is no model_wrapper_cfg.
     unused = cfg.get('find_unused_parameters', False)
     default = dict(broadcast_buffers=False, find_unused_parameters=unused)

@@ -12,6 +12,7 @@ from scopevit.engine.batches import Draw, NumberedBatches
 from scopevit.engine.loops import ResumableEpochLoop
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.resume import State
+from scopevit.engine.sharded import ShardedModel
 from scopevit.errors import InputError
 from scopevit.files import replacing, write_text
 
@@ -33,7 +34,8 @@ def save_failed(runner: Runner, random: State, terms: Mapping[str, Tensor]) -> s
         terms: Of its loss.
     """
     draws = current_draws(runner)
-    if not draws:
+    # Of a sharded model, one process has a part.
+    if not draws or isinstance(runner.model, ShardedModel):
         return ''
     rank = get_rank()
     path = Path(runner.work_dir, f'{FAILED}_{rank}.pth' if rank else f'{FAILED}.pth')

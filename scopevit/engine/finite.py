@@ -14,6 +14,7 @@ from scopevit.engine.failed import save_failed
 from scopevit.engine.loops import StepLeftOut
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.resume import State, float_buffers, random_state
+from scopevit.engine.sharded import all_finite
 from scopevit.errors import InputError
 
 SHOWN = 8  # files of a batch, in a message
@@ -121,6 +122,7 @@ def files_of(batch: Any) -> Iterator[str]:
 
 def check_finite(model: nn.Module) -> None:
     """Raises an InputError where weights of a model are NaN or infinite."""
-    for name, weight in model.named_parameters():
-        if not torch.isfinite(weight).all():
+    weights = dict(model.named_parameters())
+    for name, is_finite in zip(weights, all_finite(list(weights.values())), strict=True):
+        if not is_finite:
             raise InputError(f'not saved: the model has weights that are no numbers, as {name}')

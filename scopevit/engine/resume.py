@@ -15,6 +15,7 @@ from scopevit.engine.batches import Start
 from scopevit.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.samples import items_of
+from scopevit.engine.sharded import like, local
 
 State = dict[str, Any]  # of values that a checkpoint may hold: tensors, numbers, text
 KEY = 'processes'  # of a checkpoint, for a state of each process
@@ -122,9 +123,10 @@ def process_state(runner: Runner, buffers: bool) -> State:
     model = unwrap_model(runner.model)
     wrapper = runner.optim_wrapper
     if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
-        weights = model.named_parameters()
-        grads = {name: weight.grad.cpu() for name, weight in weights if weight.grad is not None}
-        state['gradients'] = grads
+        grads = {name: weight.grad for name, weight in model.named_parameters()}
+        state['gradients'] = {
+            name: local(grad).cpu() for name, grad in grads.items() if grad is not None
+        }
     if buffers and is_distributed():
         state['buffers'] = [buffer.cpu() for buffer in float_buffers(runner)]
     return state
@@ -134,7 +136,7 @@ def restore(runner: Runner, state: State) -> None:
     """Takes up what `process_state` returned."""
     weights = dict(unwrap_model(runner.model).named_parameters())
     for name, gradient in state.get('gradients', {}).items():
-        weights[name].grad = gradient.to(weights[name].device)
+        weights[name].grad = like(gradient, weights[name])
     with torch.no_grad():
         for buffer, value in zip(float_buffers(runner), state.get('buffers', []), strict=False):
             buffer.copy_(value)

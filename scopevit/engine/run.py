@@ -35,6 +35,7 @@ from scopevit.engine.logs import announce, enable_log
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.runner import CheckedRunner
 from scopevit.engine.samples import left_out_of
+from scopevit.engine.sharded import check_sharding
 from scopevit.engine.start import check_same_start, keep_seed, read_start
 from scopevit.engine.stopping import StopFirstHook, StopHook, stopping
 from scopevit.engine.trust import check_pickles, reading_pickles
@@ -102,6 +103,7 @@ def train(
         require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
         set_loader_defaults(cfg, library)
         set_training_options(cfg, amp, auto_scale_lr, validate, accumulate)
+        check_sharding(cfg, launcher)
         if log:
             enable_log(cfg, library, log)
         runner = prepare_training(cfg, launcher, resume, pretrained)

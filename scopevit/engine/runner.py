@@ -7,8 +7,10 @@ from typing import Any, TypeAlias
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, LoggerHook
-from mmengine.registry import HOOKS, LOOPS, Registry
+from mmengine.model import convert_sync_batchnorm
+from mmengine.registry import HOOKS, LOOPS, MODEL_WRAPPERS, Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from scopevit.engine.batches import number_batches
@@ -20,6 +22,7 @@ from scopevit.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from scopevit.engine.model import load_weights, unwrap_model
 from scopevit.engine.resume import ResumeHook, StoredEarlyStoppingHook, start_of
 from scopevit.engine.samples import make_repeatable
+from scopevit.engine.sharded import ShardedModel, WholeStateHook, is_sharded
 from scopevit.engine.writer import Writer
 from scopevit.errors import InputError
 
@@ -53,6 +56,32 @@ class CheckedRunner(Runner):
     writer = Writer()
     _train_dataloader: Any
     _wrote_config = False
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Wraps a model like mmengine's, which moves it to the GPU first: there it may not fit."""
+        if not self.distributed or not is_sharded(self.cfg):
+            return super().wrap_model(model_wrapper_cfg, model)
+        if self.cfg.get('sync_bn'):
+            model = convert_sync_batchnorm(model, self.cfg.sync_bn)
+        built: nn.Module = MODEL_WRAPPERS.build(model_wrapper_cfg, default_args=dict(module=model))
+        return built
+
+    def train(self) -> nn.Module:
+        """Trains, with the model sharded before the optimizer gets its parameters."""
+        if isinstance(self.model, ShardedModel):
+            super()._init_model_weights()  # whole: each parameter is random as it is without this
+            self.model.shard()
+        return super().train()
+
+    def _init_model_weights(self) -> None:
+        if not isinstance(self.model, ShardedModel):
+            super()._init_model_weights()
+
+    def test(self) -> dict[str, float]:
+        """Tests."""
+        if isinstance(self.model, ShardedModel):
+            self.model.shard()
+        return super().test()
 
     def build_train_loop(self, loop: Loop) -> BaseLoop:
         """Builds a loop; for one of mmengine's ours, which goes on where its checkpoint was."""
@@ -127,6 +156,9 @@ class CheckedRunner(Runner):
         self.register_hook(self.resume_hook)
         if self.distributed:
             self.register_hook(AverageBuffersHook())
+        if isinstance(self.model, ShardedModel):
+            self.whole_state_hook = WholeStateHook()
+            self.register_hook(self.whole_state_hook)
 
     def register_hook(self, hook: Hook | dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """Registers a hook, for some of mmengine's our variant; the config stays as it is."""
@@ -154,12 +186,17 @@ class CheckedRunner(Runner):
         """
         self.writer.wait()  # no more than one is in memory
         check_finite(self.model)
-        if kwargs.get('save_optimizer', True):
+        with_optimizer = kwargs.get('save_optimizer', True)
+        if with_optimizer:
             self.resume_hook.gather(self)
+        if isinstance(self.model, ShardedModel):
+            self.whole_state_hook.gather(self, with_optimizer)
         try:
             self._save_whole(out_dir, filename, *args, **kwargs)
         finally:
             self.resume_hook.states = None
+            if isinstance(self.model, ShardedModel):
+                self.whole_state_hook.state = {}  # as large as the checkpoint
 
     def _save_whole(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         if '://' in out_dir:
