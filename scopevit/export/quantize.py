@@ -27,6 +27,7 @@ from scopevit.export.runtimes import Session, open_onnx, open_openvino, split
 QUANTIZED = ('Conv', 'MatMul', 'Gemm')
 DEQUANTIZED = '_DequantizeLinear_Output'  # the end of ONNX Runtime's names of tensors
 PARTS = 8  # of the network, from its images to its answers, that are tried one by one
+RANKED_ON = 8  # images at most, for which part suffers most
 ROUNDS = 11  # of timing
 LIMIT = 0.01  # share of the answers that may become others, where no metric is measured
 
@@ -138,10 +139,11 @@ def quantize(
     session = opener(float_path, outputs)
     expected = [session(image[None]) for image in probes]
 
-    def share_of_changed(kept: set[str]) -> float:
+    def share_of_changed(kept: set[str], most: int | None = None) -> float:
         quantizer.save(kept, path)
         run = opener(path, outputs)
-        return float(np.mean([changed(e, run(i[None])) for e, i in zip(expected, probes)]))
+        pairs = zip(expected[:most], probes)
+        return float(np.mean([changed(answers, run(image[None])) for answers, image in pairs]))
 
     def found(share: float, kept: set[str]) -> dict[str, Any]:
         return {
@@ -158,7 +160,7 @@ def quantize(
     is_any = first <= limit
     if is_any:
         yield found(first, set())
-    alone = [share_of_changed(layers - part) for part in parts]
+    alone = [share_of_changed(layers - part, RANKED_ON) for part in parts]
     kept: set[str] = set()
     for i in np.argsort(alone)[:0:-1]:  # all but the last
         kept |= parts[i]
