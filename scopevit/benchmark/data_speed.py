@@ -1,6 +1,7 @@
 """Times the pipeline of a recipe's training data, step by step, against what the model takes."""
 
 import copy
+import logging
 import math
 import statistics
 import time
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from mmengine import fileio
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, TRANSFORMS, DefaultScope
 from torch.utils.data import DataLoader, Dataset
@@ -25,7 +27,7 @@ from scopevit.benchmark.pages import log, make_folder, make_page, page_with
 from scopevit.benchmark.timing import median_time, quartiles, synchronize, take_turns
 from scopevit.engine.batches import seed_all
 from scopevit.engine.checks.data import check_dataset_files
-from scopevit.engine.config import load_config, require
+from scopevit.engine.config import load_config, require, set_loader_defaults
 from scopevit.engine.libraries import find_library
 from scopevit.engine.model import build_model
 from scopevit.engine.walk import type_name
@@ -124,6 +126,7 @@ def run_data_speed(
     cfg = load_config(config, cfg_options)
     require(cfg, 'model', 'train_dataloader')
     library = find_library(cfg.get('default_scope'))
+    set_loader_defaults(cfg, library)
     with DefaultScope.overwrite_default_scope(library.name):
         infos = photographs(images, cfg) if images else own_samples(cfg)
         pipelines = build_pipelines(cfg)
@@ -310,7 +313,11 @@ def measure_model(
     batch_size = full if device == 'cuda' else min(full, CPU_BATCH)
     log(f'a training step of {batch_size} images on {device}')
     model: Any = build_model(cfg).to(device).train()
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # else it tells of every parameter
     wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
+    logger.setLevel(level)
     samples = [pipeline.load(infos[i % len(infos)], (0, i)) for i in range(batch_size)]
 
     def step() -> None:

@@ -7,6 +7,7 @@ import cv2
 import mmcv.transforms
 import numpy as np
 import torch
+from mmcv.transforms.utils import cache_randomness
 from mmpretrain.datasets.transforms import auto_augment, formatting, processing
 from mmpretrain.registry import TRANSFORMS
 from torch.nn import functional as F
@@ -63,6 +64,13 @@ class RandomResizedCrop(processing.RandomResizedCrop):
 @TRANSFORMS.register_module(name='scopevit/RandomFlip')
 class RandomFlip(mmcv.transforms.RandomFlip):
     """Flips into memory that is contiguous, which the steps after it read faster."""
+
+    @cache_randomness
+    def _choose_direction(self) -> str | None:
+        if not isinstance(self.direction, str) or not isinstance(self.prob, float):
+            return super()._choose_direction()
+        # what `np.random.choice` draws and decides, without its checks
+        return self.direction if np.random.random_sample() < self.prob else None
 
     def _flip(self, results: Results) -> None:
         image = results['img']

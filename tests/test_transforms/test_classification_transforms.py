@@ -155,12 +155,18 @@ def test_crops_need_antialiasing() -> None:
             TRANSFORMS.build(dict(type='scopevit/RandomResizedCrop', scale=64, **settings))
 
 
-@pytest.mark.parametrize('direction', ['horizontal', 'vertical', 'diagonal'])
-def test_flips(direction: str) -> None:
-    theirs, ours = both('RandomFlip', prob=0.5, direction=direction)
+@pytest.mark.parametrize(
+    ('direction', 'prob'),
+    [('horizontal', 0.4), ('vertical', 0.5), ('diagonal', 0.5),
+     (['horizontal', 'vertical'], [0.3, 0.3])],
+)  # fmt: skip
+def test_flips(direction: str | list[str], prob: float | list[float]) -> None:
+    theirs, ours = both('RandomFlip', prob=prob, direction=direction)
     image, flips = photograph(64), 0
     for number in range(10):
-        expected, found = run(theirs, image, number), run(ours, image, number)
+        expected, drawn = run(theirs, image, number), np.random.rand()
+        found = run(ours, image, number)
+        assert np.random.rand() == drawn
         assert np.array_equal(expected.pop('img'), found['img'])
         assert found.pop('img').flags.c_contiguous
         assert found == expected
