@@ -312,10 +312,10 @@ def measure_model(
     full = cfg.train_dataloader.batch_size
     batch_size = full if device == 'cuda' else min(full, CPU_BATCH)
     log(f'a training step of {batch_size} images on {device}')
-    model: Any = build_model(cfg).to(device).train()
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)  # else it tells of every parameter
+    model: Any = build_model(cfg).to(device).train()
     wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
     logger.setLevel(level)
     samples = [pipeline.load(infos[i % len(infos)], (0, i)) for i in range(batch_size)]
