@@ -4,7 +4,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from scopevit import compat
+from scopevit import compat, transforms
 from scopevit.compat._after_import import after_import
 
 compat.apply()  # before anything below imports a library that needs it
@@ -25,6 +25,7 @@ def register_in_timm(timm_models: ModuleType) -> None:
 
 
 after_import('timm.models', register_in_timm)
+transforms.register()
 
 
 def __getattr__(name: str) -> Any:

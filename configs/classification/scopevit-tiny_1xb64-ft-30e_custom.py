@@ -17,14 +17,14 @@ model = dict(head=dict(num_classes=10), train_cfg=None)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
-        type='RandomResizedCrop',
+        type='scopevit/RandomResizedCrop',
         scale=256,
         crop_ratio_range=(0.35, 1.0),
         backend='pillow',
         interpolation='bicubic',
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
+    dict(type='scopevit/RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='scopevit/PackInputs'),
 ]
 dataset = dict(type='CustomDataset', data_root='data/custom', with_label=True)
 train_dataloader = dict(

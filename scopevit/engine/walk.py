@@ -5,10 +5,13 @@ from typing import Any
 
 
 def type_name(cfg: dict[str, Any]) -> str:
-    """Returns the name of a config's type, without its scope or module."""
+    """Returns the name of a config's type, without its scope or module.
+
+    A step of ours has the name of the library's step that it stands for.
+    """
     kind = cfg['type']
     name: str = kind if isinstance(kind, str) else kind.__name__
-    return name.rpartition('.')[2]
+    return name.rpartition('.')[2].removeprefix('scopevit/')
 
 
 def leaf_configs(cfg: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from scopevit.compat.external_configs import CONFIGS
+from scopevit.engine.walk import type_name
 from scopevit.errors import InputError
 from scopevit.own_data.backbones import Backbone
 from scopevit.own_data.samples import OwnData
@@ -89,7 +90,7 @@ class Draft:
         names = list(dict.fromkeys(name for name, *_ in changes))
         lines = [f'{", ".join(names)} = {", ".join(f"_base_.{name}" for name in names)}']
         for pipeline, kind, key, value in changes:
-            index = [step['type'] for step in base[pipeline]].index(kind)
+            index = [type_name(step) for step in base[pipeline]].index(kind)
             lines.append(f'{pipeline}[{index}].{key} = {value!r}  # {kind}')
         self.blocks.append('\n'.join([comment, *lines]))
 

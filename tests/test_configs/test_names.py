@@ -26,6 +26,7 @@ from recipes import (
 )
 
 from scopevit.engine.config import merge_options
+from scopevit.engine.walk import type_name
 
 EPOCHS = {'1x': 12, '3x': 36}  # the field's words
 
@@ -43,7 +44,7 @@ def steps(cfg: dict, *modes: str) -> list[dict]:
 
 def settings(cfg: dict, step: str, key: str, *modes: str) -> list:
     """A setting of each step of a type in the pipelines of some modes."""
-    return [s[key] for s in steps(cfg, *modes) if s.type == step]
+    return [s[key] for s in steps(cfg, *modes) if type_name(s) == step]
 
 
 def items(value: object, path: str = '') -> Iterator[tuple[str, object]]:
@@ -219,14 +220,14 @@ def test_imagenet_is_augmented_as_the_authors_do(recipe):
     loss = cfg.model.get('loss') or cfg.model.head.loss
     assert (loss.type, loss.label_smooth_val) == ('LabelSmoothLoss', 0.1)
     randaugment, erasing = (
-        next(step for step in steps(cfg, 'train') if step.type == kind)
+        next(step for step in steps(cfg, 'train') if type_name(step) == kind)
         for kind in ('RandAugment', 'RandomErasing')
     )
     assert randaugment.policies == 'timm_increasing'
     levels = ('num_policies', 'total_level', 'magnitude_level', 'magnitude_std')
     assert [randaugment[key] for key in levels] == [2, 10, 9, 0.5]
     assert (erasing.erase_prob, erasing.mode) == (0.25, 'rand')
-    (crop,) = (step for step in steps(cfg, 'train') if step.type == 'RandomResizedCrop')
+    (crop,) = (s for s in steps(cfg, 'train') if type_name(s) == 'RandomResizedCrop')
     assert crop.get('crop_ratio_range', (0.08, 1.0)) == (0.08, 1.0)  # mmpretrain's default
 
 

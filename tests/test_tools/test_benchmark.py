@@ -225,3 +225,12 @@ def test_a_page_that_is_no_text(fails, tmp_path):
         '--page', page,
     )  # fmt: skip
     assert f'--page: {page} is no text in UTF-8: ' in line
+
+
+def test_data_speed_says_what_is_missing(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = ZOO / 'classification' / 'scopevit-xtiny_8xb128_in1k.py'
+    code, err = tool('benchmark/data_speed', recipe, '--out', tmp_path / 'out')
+    assert code == 1
+    assert err.strip().splitlines()[-1].startswith('error: folder not found: data/imagenet')
+    assert '--images DIR' in err and not (tmp_path / 'out').exists()

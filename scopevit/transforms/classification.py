@@ -1,0 +1,207 @@
+"""mmpretrain's steps of the ImageNet recipe, registered with `scopevit/` before their names."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import mmcv.transforms
+import numpy as np
+import torch
+from mmcv.transforms.utils import cache_randomness
+from mmpretrain.datasets.transforms import auto_augment, formatting, processing
+from mmpretrain.registry import TRANSFORMS
+from torch.nn import functional as F
+
+from scopevit.transforms import shifts, tables
+
+FLIP_CODES = {'horizontal': 1, 'vertical': 0, 'diagonal': -1}
+Results = dict[str, Any]
+
+
+def is_plain(image: np.ndarray) -> bool:
+    """Whether an image is one of 8-bit colours."""
+    return image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+
+
+@TRANSFORMS.register_module(name='scopevit/RandomResizedCrop')
+class RandomResizedCrop(processing.RandomResizedCrop):
+    """Resizes by torch, whose antialiasing is Pillow's.
+
+    Pillow copies an image into a format of its own and back, with a fourth channel.
+
+    Raises:
+        ValueError: Unless it is to resize as Pillow does, bicubic.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if (self.backend, self.interpolation) != ('pillow', 'bicubic'):
+            raise ValueError(
+                "scopevit/RandomResizedCrop takes backend='pillow' and interpolation='bicubic', "
+                f'not {self.backend!r} and {self.interpolation!r}'
+            )
+
+    def transform(self, results: Results) -> Results:
+        """Crops and resizes the image."""
+        image = results['img']
+        if not is_plain(image):
+            return super().transform(results)
+        top, left, height, width = self.rand_crop_params(image)
+        crop = np.ascontiguousarray(image[top : top + height, left : left + width])
+        # (H, W, C) -> (1, C, H, W) in the layout that torch's kernel of 8 bits takes as it is
+        resized = F.interpolate(
+            torch.from_numpy(crop).unsqueeze(0).permute(0, 3, 1, 2),
+            tuple(self.scale),
+            mode=self.interpolation,
+            align_corners=False,
+            antialias=True,
+        )
+        results['img'] = resized.permute(0, 2, 3, 1)[0].numpy()
+        results['img_shape'] = results['img'].shape
+        return results
+
+
+@TRANSFORMS.register_module(name='scopevit/RandomFlip')
+class RandomFlip(mmcv.transforms.RandomFlip):
+    """Flips into memory that is contiguous, which the steps after it read faster."""
+
+    @cache_randomness
+    def _choose_direction(self) -> str | None:
+        if not isinstance(self.direction, str) or not isinstance(self.prob, float):
+            return super()._choose_direction()
+        # what `np.random.choice` draws and decides, without its checks
+        return self.direction if np.random.random_sample() < self.prob else None
+
+    def _flip(self, results: Results) -> None:
+        image = results['img']
+        super()._flip(results)
+        results['img'] = cv2.flip(image, FLIP_CODES[results['flip_direction']])
+
+
+@TRANSFORMS.register_module(name='scopevit/RandAugment')
+class RandAugment(auto_augment.RandAugment):
+    """Takes the operations of this module where it has them."""
+
+    def __init__(self, policies: str | Sequence[dict[str, Any]], *args: Any, **kwargs: Any) -> None:
+        given = auto_augment.RANDAUG_POLICIES[policies] if isinstance(policies, str) else policies
+        ours = [{**step, 'type': OPERATIONS.get(step['type'], step['type'])} for step in given]
+        super().__init__(ours, *args, **kwargs)
+
+
+class _ByLevel:
+    """An operation of mmpretrain that changes each pixel by its own level alone."""
+
+    def transform(self, results: Results) -> Results:
+        results['img'] = tables.map_levels(super().transform, results['img'])  # type: ignore[misc]
+        return results
+
+
+class Brightness(_ByLevel, auto_augment.Brightness):
+    pass
+
+
+class Posterize(_ByLevel, auto_augment.Posterize):
+    pass
+
+
+class Solarize(_ByLevel, auto_augment.Solarize):
+    pass
+
+
+class SolarizeAdd(_ByLevel, auto_augment.SolarizeAdd):
+    pass
+
+
+class AutoContrast(auto_augment.AutoContrast):
+    def transform(self, results: Results) -> Results:
+        if not self.random_disable():
+            image = results['img']
+            results['img'] = cv2.LUT(image, tables.auto_contrast_tables(image))
+        return results
+
+
+class Equalize(auto_augment.Equalize):
+    def transform(self, results: Results) -> Results:
+        if not self.random_disable():
+            image = results['img']
+            results['img'] = cv2.LUT(image, tables.equalize_tables(image))
+        return results
+
+
+def draw_magnitude(operation: Any) -> float:
+    """Returns a magnitude of an operation, or its fixed one, with either sign."""
+    fixed = operation.magnitude
+    return operation.random_negative(operation.random_magnitude() if fixed is None else fixed)
+
+
+class Contrast(auto_augment.Contrast):
+    def transform(self, results: Results) -> Results:
+        if not self.random_disable():
+            image, factor = results['img'], 1 + draw_magnitude(self)
+            results['img'] = cv2.LUT(image, tables.contrast_table(image, factor))
+        return results
+
+
+def border_color(operation: Any) -> tuple[int, ...]:
+    """Returns what an operation fills the border with, one level a channel."""
+    fill = operation.pad_val
+    return (fill,) * 3 if isinstance(fill, int) else fill
+
+
+class Shear(auto_augment.Shear):
+    def transform(self, results: Results) -> Results:
+        if self.interpolation != 'bicubic':
+            return super().transform(results)
+        if not self.random_disable():
+            axis = 1 if self.direction == 'horizontal' else 0
+            magnitude = draw_magnitude(self)
+            results['img'] = shifts.shear(results['img'], magnitude, axis, border_color(self))
+        return results
+
+
+class Translate(auto_augment.Translate):
+    def transform(self, results: Results) -> Results:
+        if self.interpolation != 'bicubic':
+            return super().transform(results)
+        if not self.random_disable():
+            image = results['img']
+            axis = 1 if self.direction == 'horizontal' else 0
+            offset = draw_magnitude(self) * image.shape[axis]
+            results['img'] = shifts.translate(image, offset, axis, border_color(self))
+        return results
+
+
+OPERATIONS = {}
+for operation in (
+    AutoContrast, Brightness, Contrast, Equalize, Posterize, Shear, Solarize, SolarizeAdd, Translate
+):  # fmt: skip
+    OPERATIONS[operation.__name__] = f'scopevit/{operation.__name__}'
+    TRANSFORMS.register_module(name=OPERATIONS[operation.__name__], module=operation)
+
+
+@TRANSFORMS.register_module(name='scopevit/RandomErasing')
+class RandomErasing(processing.RandomErasing):
+    """Draws what it fills an area with by OpenCV, in an eighth of the time of NumPy."""
+
+    def _fill_pixels(self, img: np.ndarray, top: int, left: int, h: int, w: int) -> np.ndarray:
+        if self.mode == 'const' or self.fill_std is None:
+            return super()._fill_pixels(img, top, left, h, w)
+        # OpenCV's generator, which nobody else seeds, goes on from NumPy's
+        cv2.setRNGSeed(np.random.randint(2**31))
+        patch = np.empty((h, w, 3), np.uint8)
+        # It rounds to the nearest whole number, and the library towards 0.
+        cv2.randn(patch, np.array(self.fill_color) - 0.5, np.array(self.fill_std))
+        img[top : top + h, left : left + w] = patch
+        return img
+
+
+@TRANSFORMS.register_module(name='scopevit/PackInputs')
+class PackInputs(formatting.PackInputs):
+    """Packs images channel by channel, in one copy."""
+
+    @staticmethod
+    def format_input(input_: Any) -> Any:
+        if isinstance(input_, np.ndarray) and is_plain(input_):
+            # (H, W, C) -> (C, H, W)
+            return torch.from_numpy(np.stack(cv2.split(input_)))
+        return formatting.PackInputs.format_input(input_)
