@@ -4,6 +4,7 @@ python tests/fuzz.py --inputs 10000 [--seed 0] [--kinds NAME ...] [--minutes M] 
 """
 
 import argparse
+import gc
 import multiprocessing
 import os
 import random
@@ -30,9 +31,11 @@ from fuzzing.kind import Kind
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from scopevit.compat.external_configs import CONFIGS
 from scopevit.engine.libraries import LIBRARIES, find_library
 from scopevit.errors import InputError, error_text
 from scopevit.own_data import draft
+from scopevit.own_data.schedule import RECIPES
 from scopevit.report import markdown_table
 
 KINDS: dict[str, type[Kind]] = {
@@ -72,6 +75,7 @@ class Count:
     inputs: int = 0
     refused: int = 0
     accepted: int = 0
+    seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
 
     def add(self, outcome: str, where: str) -> None:
@@ -207,6 +211,7 @@ def fuzz(
             if outcome is not None:
                 name, number = worker.task
                 where = f'--seed {seed} --kinds {name} --only {number}'
+                counts[name].seconds += time.monotonic() - worker.given
                 counts[name].add(outcome, where)
                 give_next(worker, tasks, end)
     return counts
@@ -230,11 +235,15 @@ def tasks_of(names: list[str]) -> Iterator[tuple[str, int]]:
 
 def table(counts: dict[str, Count]) -> str:
     """Returns what came of inputs."""
-    head = ['kind', 'inputs', 'clear errors', 'accepted', 'failures']
+    head = ['kind', 'inputs', 'clear errors', 'accepted', 'failures', 'ms an input']
     rows = {n: [c.inputs, c.refused, c.accepted, len(c.failures)] for n, c in counts.items()}
     rows['all'] = [sum(column) for column in zip(*rows.values())]
-    cells = [[name, *(f'{value:,}' for value in row)] for name, row in rows.items()]
-    return markdown_table(head, cells, 'lrrrr')
+    seconds = [*(c.seconds for c in counts.values()), sum(c.seconds for c in counts.values())]
+    cells = [
+        [name, *(f'{value:,}' for value in row), f'{1000 * spent / max(1, row[0]):.0f}']
+        for (name, row), spent in zip(rows.items(), seconds)
+    ]
+    return markdown_table(head, cells, 'lrrrrr')
 
 
 def load_all() -> None:
@@ -246,6 +255,10 @@ def load_all() -> None:
     MMLogger.get_current_instance().setLevel('ERROR')
     draft.Config = SimpleNamespace(fromfile=lru_cache(Config.fromfile))  # type: ignore[misc]
     checkpoints.miniature()
+    for recipe in RECIPES.values():
+        draft.Config.fromfile(CONFIGS / '_base_' / 'own_data' / f'{recipe.base}.py')
+    gc.collect()
+    gc.freeze()  # mmengine collects garbage for each data set, also in all that was imported
 
 
 def repeat(name: str, number: int, seed: int, folder: Path) -> int:

@@ -5,6 +5,7 @@ import json
 import random
 import tempfile
 import zipfile
+from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ from scopevit.engine.checks.weights import (
 )
 from scopevit.engine.config import load_config
 from scopevit.engine.model import build_model, load_weights
-from scopevit.errors import InputError
 from scopevit.export.exported import as_checkpoint, description_of, hash_files, read_description
 from scopevit.inference.predictor import Predictor
 from scopevit.inference.recipe import find_recipe
@@ -36,6 +36,7 @@ from scopevit.models.convert import backbone_weights
 from scopevit.state_dict import unwrap_state_dict
 
 PIXELS = np.zeros((64, 64, 3), np.uint8)
+INPUTS = torch.zeros(1, 3, 64, 64)
 
 
 @cache
@@ -54,27 +55,37 @@ def miniature() -> tuple[nn.Module, dict[str, Any]]:
     return model, dict(meta=meta, state_dict=weights, message_hub=dict(log_scalars={}))
 
 
+def small() -> tuple[nn.Module, dict[str, Any]]:
+    """Returns a network of two layers, and a checkpoint of it: quicker to read."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    whole = miniature()[1]
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    return model, dict(whole, state_dict=weights)
+
+
 class Checkpoint(Kind):
     """A checkpoint of `torch.save`, with other values in it; loaded into the miniature."""
 
     def __init__(self, folder: Path, canary: Path) -> None:
         super().__init__(folder, canary)
-        self.model, self.content = miniature()
+        self.networks = [miniature(), *[small()] * 4]
+        self.content = miniature()[1]
 
     def take(self, chance: random.Random) -> None:
         path = self.folder / 'damaged.pth'
-        content = dict(self.content)
+        self.model, content = chance.choice(self.networks)
         if chance.random() < 0.6:
             others = {key: value for key, value in content.items() if key != 'state_dict'}
             others = mutate_value(others, chance)
-            content = others | content if isinstance(others, dict) else others
+            content = dict(content) | others if isinstance(others, dict) else others
         if isinstance(content, dict) and chance.random() < 0.6:
+            content = dict(content)
             content['state_dict'] = self.damaged_weights(content.get('state_dict'), chance)
         if chance.random() < 0.05:
             content = chance.choice([content.get('state_dict'), [content], *ODD[:8]])
         is_old = chance.random() < 0.2
         torch.save(content, path, _use_new_zipfile_serialization=not is_old)
-        self.use(path)
+        self.use(path, chance)
 
     def damaged_weights(self, weights: Any, chance: random.Random) -> Any:
         """Returns weights of which one is of another type, shape or name."""
@@ -100,17 +111,12 @@ class Checkpoint(Kind):
             weights[name] = chance.choice(others)
         return weights
 
-    def use(self, path: Path) -> None:
-        """Loads a checkpoint into the miniature, and predicts with it alone."""
-        refused: list[InputError] = []
-        takes = [self.load, self.convert, lambda path: Predictor(path, 'cpu')(PIXELS)]
-        for take in [*takes, read_resumable]:
-            try:
-                take(path)  # type: ignore[operator]
-            except InputError as error:
-                refused.append(error)
-        if len(refused) == len(takes) + 1:
-            raise refused[0]
+    def use(self, path: Path, chance: random.Random) -> None:
+        """Loads a checkpoint in one of the ways that there are."""
+        takes: list[Callable[[Path], object]] = [self.load, self.convert, read_resumable]
+        if self.model is miniature()[0]:
+            takes = [self.load, lambda path: Predictor(path, 'cpu')(PIXELS)]
+        chance.choice(takes)(path)
 
     def load(self, path: Path) -> None:
         """Loads weights as a test does."""
@@ -118,7 +124,7 @@ class Checkpoint(Kind):
         check_model_weights(self.model, content, path)
         load_weights(self.model, content)
         with torch.inference_mode():
-            self.model(torch.zeros(1, 3, 64, 64))
+            self.model(INPUTS)
 
     def convert(self, path: Path) -> None:
         """Finds the weights as the converters and `--pretrained` do."""
@@ -132,9 +138,9 @@ class CheckpointBytes(Checkpoint):
 
     @cached_property
     def whole(self) -> list[bytes]:
-        small = dict(self.content, optimizer=dict(state={0: dict(step=torch.tensor(1.0))}))
+        good = dict(small()[1], optimizer=dict(state={0: dict(step=torch.tensor(1.0))}))
         found = []
-        for content in (small, Exploit(self.canary), dict(small, state_dict=Exploit(self.canary))):
+        for content in (good, Exploit(self.canary), dict(good, state_dict=Exploit(self.canary))):
             for is_new in (True, False):
                 file = io.BytesIO()
                 torch.save(content, file, _use_new_zipfile_serialization=is_new)
@@ -143,12 +149,13 @@ class CheckpointBytes(Checkpoint):
 
     def take(self, chance: random.Random) -> None:
         path = self.folder / 'damaged.pth'
+        self.model = self.networks[-1][0]
         whole = self.whole[chance.choice([0, 0, 0, 0, 1, 1, 2, 3, 4, 5])]
         if zipfile.is_zipfile(io.BytesIO(whole)) and chance.random() < 0.6:
             path.write_bytes(repacked(whole, chance))
         else:
             path.write_bytes(mutate_bytes(whole, chance))
-        self.use(path)
+        self.use(path, chance)
 
 
 def repacked(whole: bytes, chance: random.Random) -> bytes:
@@ -172,10 +179,11 @@ class Safetensors(Checkpoint):
 
     @cached_property
     def whole(self) -> bytes:
-        return safetensors.torch.save(self.content['state_dict'])
+        return safetensors.torch.save(small()[1]['state_dict'])
 
     def take(self, chance: random.Random) -> None:
         path = self.folder / 'damaged.safetensors'
+        self.model = self.networks[-1][0]
         size = int.from_bytes(self.whole[:8], 'little')
         if chance.random() < 0.6:
             header = json.loads(self.whole[8 : 8 + size])
@@ -184,7 +192,7 @@ class Safetensors(Checkpoint):
             path.write_bytes(length.to_bytes(8, 'little') + text + self.whole[8 + size :])
         else:
             path.write_bytes(mutate_bytes(self.whole, chance))
-        self.use(path)
+        self.use(path, chance)
 
 
 class StoredConfig(Checkpoint):
@@ -227,7 +235,7 @@ class Pointer(Checkpoint):
         folder.mkdir(exist_ok=True)
         whole = folder / 'epoch_1.pth'
         if not whole.is_file():
-            torch.save(self.content, whole)
+            torch.save(small()[1], whole)
         self.write_text(folder / 'last_checkpoint', str(whole), chance)
         found = read_last_checkpoint(folder)
         assert found is not None and found.path.name == whole.name

@@ -31,7 +31,7 @@ class OwnData(Kind):
     """Data of `scopevit new`; what it writes is checked again as before a training."""
 
     task = 'detection'
-    names = ('own',)  # the folder, or the config
+    names = ('own', 'samples to train on')  # the folder; the data as a whole
 
     def __init__(self, folder: Path, canary: Path) -> None:
         super().__init__(folder, canary)
