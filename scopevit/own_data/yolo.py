@@ -121,10 +121,23 @@ def read_skeleton(path: Path, content: dict[str, Any]) -> Skeleton:
     if isinstance(names, dict):  # those of each class
         names = next(iter(names.values()))
     flip = content.get('flip_idx')
-    if len(names) != shape[0] or (flip and sorted(flip) != list(range(shape[0]))):
+    if (
+        not isinstance(names, list)
+        or len(names) != shape[0]
+        or (flip and not is_permutation(flip, shape[0]))
+    ):
         raise InputError(f'{path}: kpt_names and flip_idx must have one of each {shape[0]} points')
     pairs = [(i, j) for i, j in enumerate(flip) if i < j] if flip else None
     return Skeleton([str(name) for name in names], pairs=pairs)
+
+
+def is_permutation(value: Any, count: int) -> bool:
+    """Whether a value is a list of the numbers below another, in any order."""
+    return (
+        isinstance(value, list)
+        and set(map(type, value)) == {int}
+        and sorted(value) == list(range(count))
+    )
 
 
 def split_files(path: Path, root: Path, value: Any) -> list[Path]:
