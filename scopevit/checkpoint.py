@@ -99,8 +99,8 @@ def read_file(path: Path) -> object:
             ) from error
         raise InputError(f'not a checkpoint of torch.save, or a damaged one: {path}') from error
     # Whatever a pickle's reader says to bytes that are none.
-    except (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
-            struct.error) as error:  # fmt: skip
+    except (AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
+            TypeError, ValueError, struct.error) as error:  # fmt: skip
         raise InputError(f'not a checkpoint of torch.save, or a damaged one: {path}') from error
 
 

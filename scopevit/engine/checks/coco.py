@@ -41,6 +41,7 @@ class CocoFile:
         keypoint_lengths: Lengths of the lists of keypoints, and how many have it.
         keypoints: x, y and visibility, (M, K, 3), NaN where there are none; None where no
             annotation has any, or the lists differ in length.
+        broken_keypoints: Ids of annotations whose keypoints are not all numbers.
     """
 
     keys: frozenset[str] = frozenset()
@@ -61,6 +62,7 @@ class CocoFile:
     point_counts: np.ndarray = field(default_factory=lambda: np.zeros(0))
     keypoint_lengths: Counter[int] = field(default_factory=Counter)
     keypoints: np.ndarray | None = None
+    broken_keypoints: list[Any] = field(default_factory=list)
 
     @property
     def is_coco(self) -> bool:
@@ -129,6 +131,8 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         column([a.get(name) for a in annotations]) for name in ('area', 'iscrowd', 'num_keypoints')
     )
     lengths = Counter(len(a['keypoints']) for a in annotations if 'keypoints' in a)
+    keypoints = keypoint_columns(annotations, lengths)
+    broken = [] if keypoints is None else np.flatnonzero(~np.isfinite(keypoints).all((1, 2)))
     return CocoFile(
         keys=frozenset(content),
         categories={c.get('id'): str(c.get('name')) for c in content['categories']},
@@ -154,7 +158,8 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         },
         point_counts=counts,
         keypoint_lengths=lengths,
-        keypoints=keypoint_columns(annotations, lengths),
+        keypoints=keypoints,
+        broken_keypoints=[ids[i] for i in broken if annotations[i].get('keypoints')],
     )
 
 

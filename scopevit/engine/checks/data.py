@@ -245,7 +245,7 @@ class CheckedLoading:
     def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
         try:
             loaded = self.transform(results)
-        except (OSError, AssertionError, ValueError, cv2.error) as error:
+        except (OSError, AssertionError, TypeError, ValueError, cv2.error) as error:
             path = getattr(error, 'filename', None) or self.path_of(results)
             raise InputError(f'cannot load {path}: {error}') from error
         except KeyError as error:

@@ -69,8 +69,8 @@ def image_ids(coco: CocoFile, path: str | Path, scope: str) -> Iterator[Problem]
     broken = [key for key in ids if not is_whole(key)]
     if scope == 'mmpose' and broken:
         text = (
-            f'{path}: the id {broken[0]!r} of an image must be a whole number for mmpose, in images '
-            'and as image_id of annotations'
+            f'{path}: the id {broken[0]!r} of an image must be a whole number for mmpose, as must '
+            'image_id of annotations'
         )
         yield Problem('ids of images that are no numbers', len(broken), text)
     texts = [key for key in ids if isinstance(key, str)]
