@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from scopevit.errors import InputError
-from scopevit.own_data.files import find_files, progress, read_size
+from scopevit.own_data.files import find_files, is_there, progress, read_size
 from scopevit.own_data.objects import check_finite, polygon_box
 from scopevit.own_data.samples import OwnData, OwnImage, Skeleton
 
@@ -86,7 +86,7 @@ def read_names(path: Path, content: dict[str, Any]) -> list[str]:
 def data_folder(path: Path, content: dict[str, Any]) -> Path:
     """Returns the folder that the splits are in; `path` of others' machines is left aside."""
     folder = path.parent / str(content.get('path') or '.')
-    return folder.resolve() if folder.is_dir() else path.parent
+    return folder.resolve() if is_there(folder) and folder.is_dir() else path.parent
 
 
 def check_class_files(path: Path, root: Path, classes: list[str]) -> None:
@@ -146,7 +146,7 @@ def split_files(path: Path, root: Path, value: Any) -> list[Path]:
     for name in value if isinstance(value, list) else [value] if value else []:
         # Some exports name folders from a place that is not theirs.
         known = [root / str(name), root / str(name).removeprefix('../')]
-        place = next((p.resolve() for p in known if p.exists()), None)
+        place = next((p.resolve() for p in known if is_there(p)), None)
         if place is None:
             raise InputError(f'{path}: no such folder or list: {name}')
         if place.is_dir():

@@ -34,7 +34,7 @@ def needed_keys(metric: dict[str, Any], scope: str) -> list[str]:
     """Returns the keys of annotations that COCO's evaluation reads."""
     if scope != 'mmpose':
         return ['area', 'iscrowd']
-    return ['area'] * metric.get('use_area', True) + ['iscrowd', 'num_keypoints']
+    return ['area'] * metric.get('use_area', True) + ['iscrowd', 'keypoints', 'num_keypoints']
 
 
 def check_keys(coco: CocoFile, path: str, split: str, names: list[str]) -> Iterator[Finding]:

@@ -43,6 +43,7 @@ STEPS = {
     ],
     'mmpretrain': [dict(type='LoadImageFromFile'), dict(type='PackInputs')],
 }  # fmt: skip
+CLASSES = dict(classification=3, detection=2, segmentation=3)
 OUTLINE = [[20, 10, 38, 10, 38, 26, 20, 26]]
 RUNS = dict(size=[48, 64], counts=[970, 16, 32, 16, 32, 16, 1990])
 
@@ -61,6 +62,13 @@ class TrainedSet(Kind):
             (self.folder / f'{split}.json').write_text(json.dumps(made.coco.get(split)))
         return made
 
+    def model(self) -> torch.nn.Module:
+        """Returns what the checks look at of a model."""
+        model, head = torch.nn.Module(), torch.nn.Module()
+        head.num_classes = CLASSES.get(self.task)
+        model.add_module('head', head)
+        return model
+
     @property
     def dataset(self) -> dict[str, Any]:
         return self.data.cfg['train_dataloader']['dataset']
@@ -76,7 +84,7 @@ class TrainedSet(Kind):
                     sampler=dict(type='DefaultSampler', shuffle=False),
                     collate_fn=dict(type='pseudo_collate'),
                 )  # fmt: skip
-                runner: Any = SimpleNamespace(model=torch.nn.Module())
+                runner: Any = SimpleNamespace(model=self.model())
                 loop = CheckedRunner._build_checked(
                     runner,
                     lambda cfg: SimpleNamespace(  # type: ignore[arg-type, return-value]

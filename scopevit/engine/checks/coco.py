@@ -155,7 +155,8 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         lacking={
             name: int(np.isnan(values).sum())
             for name, values in (('area', areas), ('iscrowd', crowds), ('num_keypoints', counts))
-        },
+        }
+        | {'keypoints': len(annotations) - sum(lengths.values())},
         point_counts=counts,
         keypoint_lengths=lengths,
         keypoints=keypoints,
