@@ -99,7 +99,7 @@ class TrainedSet(Kind):
 class CocoFile(TrainedSet):
     """COCO's JSON of boxes and masks, to train on or to validate on."""
 
-    names = ('damaged', '.png', 'dataloader')
+    names = ('damaged', '.png', 'dataloader', 'cannot load')
 
     @cached_property
     def contents(self) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class LabelList(TrainedSet):
         self.dataset['ann_file'] = path.name
         self.load()
 
-    names = ('damaged', '.png')  # a label is told with its image
+    names = ('damaged', '.png', 'cannot load')  # a label is told with its image
 
 
 class LabelMap(TrainedSet):
