@@ -16,7 +16,7 @@ def check_ids(part: Part) -> Iterator[Finding]:
     if coco is None:
         return
     for problem in id_problems(coco, part.ann_file, part.scope, part.split != 'train'):
-        yield Finding('error', problem.what, part.split, problem.count, problem.text)
+        yield Finding('error', problem.what, part.split, problem.number, problem.text)
     twice = repeated([name for name in coco.file_names if name])
     if twice:
         text = f'{part.ann_file}: {twice[0]} is the file_name of two images'

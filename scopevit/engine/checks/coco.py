@@ -132,7 +132,6 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
     )
     lengths = Counter(len(a['keypoints']) for a in annotations if 'keypoints' in a)
     keypoints = keypoint_columns(annotations, lengths)
-    broken = [] if keypoints is None else np.flatnonzero(~np.isfinite(keypoints).all((1, 2)))
     return CocoFile(
         keys=frozenset(content),
         categories={c.get('id'): str(c.get('name')) for c in content['categories']},
@@ -160,7 +159,7 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         point_counts=counts,
         keypoint_lengths=lengths,
         keypoints=keypoints,
-        broken_keypoints=[ids[i] for i in broken if annotations[i].get('keypoints')],
+        broken_keypoints=broken_keypoints(annotations, keypoints),
     )
 
 
@@ -213,3 +212,12 @@ def keypoint_columns(annotations: list[dict[str, Any]], lengths: Counter[int]) -
     table = numbers([a.get('keypoints') or blank for a in annotations], wanted[0])
     # (M, 3K) -> (M, K, 3)
     return table.reshape(len(annotations), -1, 3)
+
+
+def broken_keypoints(annotations: list[dict[str, Any]], keypoints: np.ndarray | None) -> list[Any]:
+    """Returns the ids of annotations that have keypoints, but not of finite numbers alone."""
+    if keypoints is None:
+        return []
+    odd: np.ndarray = np.isnan(keypoints) | np.isinf(keypoints)
+    rows = np.flatnonzero(odd.any((1, 2)))
+    return [annotations[i].get('id') for i in rows if annotations[i].get('keypoints')]

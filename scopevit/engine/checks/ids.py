@@ -13,12 +13,12 @@ class Problem(NamedTuple):
 
     Attributes:
         what: In a few words, as a row of a table has it.
-        count: How many there are.
+        number: How many there are.
         text: One line that names the file and the first one, and says what would be right.
     """
 
     what: str
-    count: int
+    number: int
     text: str
 
 
