@@ -75,13 +75,14 @@ class Checkpoint(Kind):
         path = self.folder / 'damaged.pth'
         self.model, content = chance.choice(self.networks)
         if chance.random() < 0.6:
+            weights = content['state_dict']
             others = {key: value for key, value in content.items() if key != 'state_dict'}
             others = mutate_value(others, chance)
-            content = dict(content) | others if isinstance(others, dict) else others
+            content = dict(state_dict=weights) | others if isinstance(others, dict) else others
         if isinstance(content, dict) and chance.random() < 0.6:
             content = dict(content)
             content['state_dict'] = self.damaged_weights(content.get('state_dict'), chance)
-        if chance.random() < 0.05:
+        if isinstance(content, dict) and chance.random() < 0.05:
             content = chance.choice([content.get('state_dict'), [content], *ODD[:8]])
         is_old = chance.random() < 0.2
         torch.save(content, path, _use_new_zipfile_serialization=not is_old)
@@ -89,6 +90,8 @@ class Checkpoint(Kind):
 
     def damaged_weights(self, weights: Any, chance: random.Random) -> Any:
         """Returns weights of which one is of another type, shape or name."""
+        if not isinstance(weights, dict) or not weights:
+            return chance.choice(ODD)
         weights = dict(weights)
         name = chance.choice(list(weights))
         value = weights[name]
