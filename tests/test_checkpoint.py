@@ -116,6 +116,18 @@ def test_bytes_that_are_no_checkpoint(content, tmp_path):
         read_checkpoint(tmp_path / 'a.pth')
 
 
+def test_a_checkpoint_beyond_the_memory(tmp_path, monkeypatch):
+    path = tmp_path / 'a.pth'
+    torch.save({}, path)
+
+    def load(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, 'load', load)
+    with pytest.raises(InputError, match=f'^more memory than there is for {path}, or a damaged'):
+        read_checkpoint(path)
+
+
 def test_an_old_checkpoint_that_lacks_a_storage(tmp_path):
     path = tmp_path / 'a.pth'
     torch.save({'a': torch.ones(3)}, path, _use_new_zipfile_serialization=False)

@@ -22,7 +22,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f'cannot read {path} as YAML: {error}') from error
     if not isinstance(content, dict) or 'names' not in content:
         raise InputError(f'{path} has no names; those of the classes are meant')

@@ -41,7 +41,8 @@ def check_keys(coco: CocoFile, path: str, split: str, names: list[str]) -> Itera
     """Yields keys that annotations lack and the evaluation reads, after the first epoch."""
     for name in names:
         if coco.lacking.get(name):
-            text = f'{path}: annotations have no {name}, which the evaluation reads: add it'
+            right = 'make it 0 or 1' if name == 'iscrowd' else 'add it'
+            text = f'{path}: annotations have no {name}, which the evaluation reads: {right}'
             yield Finding('error', f'no {name}', split, coco.lacking[name], text)
 
 

@@ -90,6 +90,12 @@ def test_bad_keypoints(changes, write_yolo, refuses):
     assert 'data.yaml: kpt_names and flip_idx must have one of each 3' in refuses('pose', folder)
 
 
+def test_a_deep_description(write_yolo, refuses):
+    folder = write_yolo('0 0.5 0.5 0.1 0.1')
+    (folder / 'data.yaml').write_text('names: ' + '[' * 5_000 + ']' * 5_000)
+    assert 'data.yaml as YAML: maximum recursion depth' in refuses('detection', folder)
+
+
 def test_names_in_two_orders(write_yolo, refuses):
     folder = write_yolo('0 0.5 0.5 0.1 0.1')
     (folder / 'labels' / 'classes.txt').write_text('dog\ncat\n')

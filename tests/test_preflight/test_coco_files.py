@@ -190,10 +190,12 @@ def test_keys_that_somebody_reads(split, name, readers, boxes):
     assert f'no {name}, which {readers[0]} reads' in found.text
 
 
-@pytest.mark.parametrize('value', ['0', {}, None, float('nan')])
+@pytest.mark.parametrize('value', ['0', {}, None, float('nan'), 1990, -1, 10**400])
 def test_iscrowd_that_is_no_number(value, boxes):
     boxes.coco['val']['annotations'][1]['iscrowd'] = value
-    assert shape(boxes.only()) == ('error', 'no iscrowd', 'val', 1)
+    found = boxes.only()
+    assert shape(found) == ('error', 'no iscrowd', 'val', 1)
+    assert found.text.endswith('which the evaluation reads: make it 0 or 1')
 
 
 def test_images_without_size_or_name(boxes):

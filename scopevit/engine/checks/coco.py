@@ -153,8 +153,10 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         crowds=np.array([bool(a.get('iscrowd') or a.get('ignore')) for a in annotations], bool),
         lacking={
             name: int(np.isnan(values).sum())
-            for name, values in (('area', areas), ('iscrowd', crowds), ('num_keypoints', counts))
+            for name, values in (('area', areas), ('num_keypoints', counts))
         }
+        # The evaluation keeps it in eight bits.
+        | {'iscrowd': int(np.sum(~np.isin(crowds, (0, 1))))}
         | {'keypoints': len(annotations) - sum(lengths.values())},
         point_counts=counts,
         keypoint_lengths=lengths,
