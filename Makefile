@@ -3,15 +3,15 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo race gpu soak test test-all lint types clean check
+.PHONY: help setup demo race gpu soak fuzz test test-all lint types clean check
 
 WORKERS ?= 2
 
 # So that the code here is the code that runs, whatever is installed.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-setup demo race gpu soak test test-all: roles = runtime nodeps tasks
-setup gpu soak test test-all: roles += tests
+setup demo race gpu soak fuzz test test-all: roles = runtime nodeps tasks
+setup gpu soak fuzz test test-all: roles += tests
 setup lint types: roles += dev
 
 ifdef PYTHON
@@ -27,6 +27,7 @@ help:
 	@echo 'make race             train ScopeViT and peers by one recipe on small images, and compare'
 	@echo 'make gpu [ARGS=...]   check everything on a GPU within 8 minutes (--device cpu: without one)'
 	@echo 'make soak [ARGS=...]  kill trainings at random for 30 minutes, and compare how they end'
+	@echo 'make fuzz [ARGS=...]  damage 10,000 inputs at random, and see that none does harm'
 	@echo 'make test [ARGS=...]  run the tests that are not slow; ARGS go to pytest'
 	@echo 'make test-all         run all tests'
 	@echo 'make lint             check style and formatting'
@@ -46,6 +47,9 @@ gpu: $(ready)
 
 soak: $(ready)
 	"$(PYTHON)" tests/soak.py $(ARGS)
+
+fuzz: $(ready)
+	OMP_NUM_THREADS=1 "$(PYTHON)" tests/fuzz.py $(ARGS)
 
 # ARGS come last, for their -m to be the one that counts: ARGS='-m slow' runs the rest.
 test: choice := -m 'not slow'

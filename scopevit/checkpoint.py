@@ -98,9 +98,11 @@ def read_file(path: Path) -> object:
                 'it should hold tensors, numbers and text only'
             ) from error
         raise InputError(f'not a checkpoint of torch.save, or a damaged one: {path}') from error
+    except MemoryError as error:
+        raise InputError(f'more memory than there is for {path}, or a damaged file') from error
     # Whatever a pickle's reader says to bytes that are none.
-    except (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
-            struct.error) as error:  # fmt: skip
+    except (AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
+            TypeError, ValueError, struct.error) as error:  # fmt: skip
         raise InputError(f'not a checkpoint of torch.save, or a damaged one: {path}') from error
 
 

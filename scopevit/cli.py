@@ -9,7 +9,7 @@ from types import ModuleType
 
 from mmengine.config import DictAction
 
-from scopevit.errors import INTERRUPTED, InputError, Stopped
+from scopevit.errors import INTERRUPTED, InputError, Stopped, error_text
 from scopevit.launched import note_stop
 
 
@@ -151,7 +151,7 @@ def run_tool(tool: Callable[[list[str] | None], int | None], argv: list[str] | N
         # The traceback behind the line, for those who look for a bug.
         if os.environ.get('SCOPEVIT_DEBUG', '0') != '0':
             raise
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+        print(f'error: {error_text(error)}', file=sys.stderr)
         return 1
     except Stopped as stopped:
         if os.environ.get('RANK', '0') == '0':  # the process group is gone by now

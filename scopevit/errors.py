@@ -3,6 +3,7 @@
 import signal
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+LONGEST = 1000  # letters of a line that somebody is to read
 INTERRUPTED = 130  # what shells give a process that SIGINT has ended
 
 
@@ -25,7 +26,13 @@ class Stopped(BaseException):
 
 
 def error_text(error: Exception) -> str:
-    """Returns what an error says; of one that a library raised, its type and the first line."""
+    """Returns what an error says; of one that a library raised, its type and the first line.
+
+    What was given may be of any length, and stands in the middle of most messages.
+    """
     if isinstance(error, InputError):
-        return ' '.join(str(error).split())
+        text = ' '.join(str(error).split())
+        if len(text) <= LONGEST:
+            return text
+        return f'{text[: LONGEST * 2 // 3]} ... {text[-LONGEST // 4 :]}'
     return f'{type(error).__name__}: {"".join(str(error).strip().splitlines()[:1])}'

@@ -29,7 +29,7 @@ def unwrap_state_dict(checkpoint: object, path: str | Path, ema: bool = False) -
             f'no weights in {path}: expected tensors by name, bare or under state_dict, '
             'state_dict_ema or model'
         )
-    return strip_prefix(state_dict, 'module.')
+    return strip_prefix(state_dict, 'module.', str(path))
 
 
 def find_state_dict(checkpoint: object, keys: tuple[str, ...]) -> dict[str, Tensor] | None:
@@ -50,8 +50,10 @@ def is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
     )
 
 
-def strip_prefix(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Returns a copy whose names have lost `prefix`, where they had it.
+def strip_prefix(
+    state_dict: Mapping[str, Tensor], prefix: str, source: str = 'the checkpoint'
+) -> dict[str, Tensor]:
+    """Returns a copy whose names have lost `prefix`, where they had it; `source` is for messages.
 
     Raises:
         InputError: If a name is there both with the prefix and without.
@@ -60,7 +62,7 @@ def strip_prefix(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Ten
     for name, value in state_dict.items():
         short = name.removeprefix(prefix)
         if short in stripped:
-            raise InputError(f'the checkpoint has both {short} and {prefix}{short}')
+            raise InputError(f'{source} has both {short} and {prefix}{short}')
         stripped[short] = value
     return stripped
 

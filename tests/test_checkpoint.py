@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,30 @@ def test_bytes_that_are_no_checkpoint(content, tmp_path):
     (tmp_path / 'a.pth').write_bytes(content)
     with pytest.raises(InputError, match='not a checkpoint of torch.save, or a damaged one'):
         read_checkpoint(tmp_path / 'a.pth')
+
+
+def test_a_checkpoint_beyond_the_memory(tmp_path, monkeypatch):
+    path = tmp_path / 'a.pth'
+    torch.save({}, path)
+
+    def load(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, 'load', load)
+    with pytest.raises(InputError, match=f'^more memory than there is for {path}, or a damaged'):
+        read_checkpoint(path)
+
+
+def test_an_old_checkpoint_that_lacks_a_storage(tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save({'a': torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    key = re.search(rb'\d{8,}', content)[0]  # in the pickle, and then in the list of storages
+    assert content.count(key) == 2
+    head, _, tail = content.rpartition(key)
+    path.write_bytes(head + key[:-1] + bytes([key[-1] ^ 1]) + tail)
+    with pytest.raises(InputError, match='not a checkpoint of torch.save, or a damaged one'):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize('how', ['a bit', 'a block'])

@@ -156,7 +156,7 @@ def read_lines(path: Path) -> list[Line]:
     for number, text in enumerate(texts, 1):
         try:
             content = json.loads(text)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             if number == len(texts) and not text.endswith(b'\n'):
                 break  # of a killed run
             raise InputError(f'{path}:{number}: not a line of JSON, as {LOG} has') from error

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import torch
 
 from scopevit.engine.libraries import missing_module
-from scopevit.errors import InputError
+from scopevit.errors import InputError, error_text
 
 WRONG_ARGUMENTS = re.compile(r'\.__init__\(\) (got an unexpected keyword|missing \d+ required)')
 MISSING_KEY = re.compile(r"^'ConfigDict' object has no attribute '(\w+)'")
+REGISTRY = 'mmengine.registry.build_functions'
 LABEL_FILE_MODULE = 'mmpretrain.datasets.custom'
 NO_SAMPLE = 'Cannot find valid image after'  # mmengine's BaseDataset
 OUT_OF_MEMORY = (
@@ -43,7 +44,8 @@ def input_errors(source: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise missing_module(error) from error
-    except (AttributeError, TypeError, ValueError, KeyError, OSError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, TypeError,
+            ValueError) as error:  # fmt: skip
         message = explain(error, source)
         if message is None:
             raise
@@ -54,7 +56,10 @@ def input_errors(source: str) -> Iterator[None]:
         for part, said in RUNTIME_ERRORS.items():
             if part in str(error):
                 raise InputError(f'{source}: {said}') from error
-        raise
+        message = explain(error, source)
+        if message is None:
+            raise
+        raise InputError(message) from error
     except Exception as error:
         if NO_SAMPLE not in str(error):
             raise
@@ -85,19 +90,21 @@ def explain(error: Exception, source: str) -> str | None:
             f'{source}: the samples have no {message}, which {type(owner).__name__} compares with: '
             'images without labels can be predicted, but not tested'
         )
-    if isinstance(error, AttributeError):
-        key = MISSING_KEY.search(message)
-        return f'{source}: a part of the config has no {key[1]}, which is needed' if key else None
-    if isinstance(error, KeyError):
+    if isinstance(error, AttributeError) and (key := MISSING_KEY.search(message)):
+        return f'{source}: a part of the config has no {key[1]}, which is needed'
+    if isinstance(error, (KeyError, TypeError)) and raised_in == REGISTRY:
         # "X is not in the Y registry. Please check ..."
-        from_registry = raised_in == 'mmengine.registry.build_functions'
-        return f'{source}: {message.split(". ")[0]}' if from_registry else None
+        return f'{source}: {message.split(". ")[0]}'
     builds = any(frame.f_code.co_name in ('build_from_cfg', 'build_dataloader') for frame in frames)
     if builds and WRONG_ARGUMENTS.search(message):
         return f'{source}: {message}'
+    is_argument = isinstance(error, (TypeError, ValueError))
     built = [frame.f_locals.get('obj_cls') for frame in frames
              if frame.f_code.co_name == 'build_from_cfg']  # fmt: skip
-    if built and built[-1] is not None and isinstance(error, (TypeError, ValueError)):
-        return f'{source}: {getattr(built[-1], "__name__", built[-1])}: {message}'
+    if built:
+        kind = next(filter(None, reversed(built)), None)
+        name = '' if kind is None else f'{getattr(kind, "__name__", kind)}: '
+        return f'{source}: {name}{message if is_argument else error_text(error)}'
     # The backbone checks its own arguments and images.
-    return f'{source}: {message}' if raised_in.startswith('scopevit.models') else None
+    is_ours = is_argument and raised_in.startswith('scopevit.models')
+    return f'{source}: {message}' if is_ours else None

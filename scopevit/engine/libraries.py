@@ -86,7 +86,7 @@ def find_library(scope: str | None) -> Library:
     Raises:
         InputError: If the scope is none of ours, or its library is not installed.
     """
-    if scope not in LIBRARIES:
+    if not isinstance(scope, str) or scope not in LIBRARIES:  # a list is no key
         raise InputError(f'default_scope must be one of {", ".join(LIBRARIES)}, not {scope!r}')
     library = LIBRARIES[scope]
     try:

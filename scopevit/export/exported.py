@@ -61,7 +61,7 @@ def read_description(path: Path) -> dict[str, Any]:
             raise InputError(f'no such file: {file}{hint}')
     try:
         about = json.loads(beside.read_text(encoding='utf-8'))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f'{beside} is no JSON: {error}') from error
     content = about if isinstance(about, dict) else {}
     missing = [key for key, kind in NEEDED.items() if not isinstance(content.get(key), kind)]

@@ -71,6 +71,7 @@ def build_network(recipe: Recipe, checkpoint: dict[str, Any], path: Path, device
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter('ignore')  # about losses, which prediction has no use for
         model = revert_sync_batchnorm(models.build(recipe.model))
+    check_means(model, recipe.source)
     check_model_weights(model, checkpoint, path)
     load_weights(model, checkpoint)
     return model.to(device).eval()
@@ -150,6 +151,18 @@ def input_channels(model: nn.Module) -> int:
     convs = (module for module in backbone.modules() if isinstance(module, nn.Conv2d))
     first = next(convs, None)
     return 3 if first is None else first.in_channels
+
+
+def check_means(model: nn.Module, source: str) -> None:
+    """Raises an InputError where images are to be normalized by means of other channels."""
+    channels = input_channels(model)
+    for name in ('mean', 'std'):
+        values = getattr(getattr(model, 'data_preprocessor', None), name, None)
+        if isinstance(values, torch.Tensor) and values.numel() not in (1, channels):
+            raise InputError(
+                f'{source}: data_preprocessor.{name} has {values.numel()} values, and the network '
+                f'takes {channels} channels'
+            )
 
 
 def halve_backbone(model: Any, device: str) -> None:

@@ -23,6 +23,7 @@ from scopevit.inference.output import Writer
 from scopevit.inference.predictor import Predictor
 from scopevit.inference.results import Result
 from scopevit.inference.sources import open_sources
+from scopevit.own_data.objects import is_number
 
 WINDOW = 'scopevit predict'
 
@@ -133,7 +134,7 @@ def read_boxes(path: str | Path) -> dict[str, Any]:
         content = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f'cannot read {path}: {error.strerror or error}') from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f'not JSON: {path}: {error}') from error
     if not isinstance(content, dict) or not all(map(are_boxes, content.values())):
         raise InputError(
@@ -145,11 +146,10 @@ def read_boxes(path: str | Path) -> dict[str, Any]:
 
 def are_boxes(value: Any) -> bool:
     """Whether a value is a list of boxes, four numbers each or five with a score."""
-    return isinstance(value, list) and all(
-        isinstance(box, list)
-        and len(box) in (4, 5)
-        and all(isinstance(number, (int, float)) for number in box)
-        for box in value
+    return (
+        isinstance(value, list)
+        and all(isinstance(box, list) and all(map(is_number, box)) for box in value)
+        and set(map(len, value)) in (set(), {4}, {5})
     )
 
 

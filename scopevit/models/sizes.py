@@ -21,6 +21,9 @@ ARCHS['tiny'] = dict(ARCHS['xtiny'], depths=(2, 2, 5, 2))
 ARCHS['small'] = dict(ARCHS['xtiny'], embed_dims=(64, 128, 256, 512), depths=(1, 2, 3, 1))
 ARCH_ALIASES = {'xt': 'xtiny', 't': 'tiny', 's': 'small'}
 
+# Blocks of a stage; a config out of a checkpoint may ask for any number, and each takes memory.
+DEEPEST = 1000
+
 KERNEL_SIZES = (7, 5, 3)  # of the large, medium and small heads
 
 
@@ -47,7 +50,7 @@ def resolve_arch(arch: str | ConfigType) -> ConfigType:
     for dims, heads, depth, stride, split in zip(
         *(arch[k] for k in ('embed_dims', 'num_heads', 'depths', 'kv_strides', 'head_splits'))
     ):
-        check_number("an entry of arch['depths']", depth, int, low=1)
+        check_number("an entry of arch['depths']", depth, int, low=1, below=DEEPEST)
         check_number("an entry of arch['num_heads']", heads, int, low=1)
         check_number("an entry of arch['kv_strides']", stride, int, low=1)
         check_number("an entry of arch['embed_dims']", dims, int, low=2)

@@ -15,11 +15,10 @@ from scopevit.own_data.files import (
     progress,
     read_size,
 )
-from scopevit.own_data.objects import check_finite, is_number, polygon_box
+from scopevit.own_data.objects import check_finite, check_near, is_number, polygon_box
 from scopevit.own_data.samples import OwnData, OwnImage, Skeleton
 from scopevit.own_data.split import split_of
 
-FAR = 10  # times the image's longer side; no polygon reaches there
 KEYS = ('images', 'annotations', 'categories')
 
 
@@ -222,13 +221,7 @@ def read_polygons(polygons: list[Any], size: tuple[int, int], where: str) -> lis
     read = [check_finite(polygon, None, where, 'segmentation') for polygon in polygons]
     if any(len(polygon) < 6 or len(polygon) % 2 for polygon in read):
         raise InputError(f'{where}: a polygon takes x, y of three points or more')
-    # pycocotools takes memory by their extent, and ends the process where there is not enough.
-    far = [value for polygon in read for value in polygon if abs(value) > FAR * max(size)]
-    if far:
-        raise InputError(
-            f'{where}: a polygon has a point at {far[0]:g}, its image has '
-            f'{size[0]}x{size[1]} pixels'
-        )
+    check_near(read, size, where)
     return read
 
 
@@ -248,25 +241,40 @@ def read_skeleton(contents: dict[Path, Any]) -> Skeleton:
     found = {}
     for path, content in contents.items():
         used = {a.get('category_id') for a in content['annotations'] if a.get('keypoints')}
-        lengths = {len(a['keypoints']) for a in content['annotations'] if a.get('keypoints')}
+        points = [a['keypoints'] for a in content['annotations'] if a.get('keypoints')]
+        lengths = {len(one) for one in points if isinstance(one, list)}
         for category in content['categories']:
             if category['id'] not in used:
                 continue
-            count = max(lengths) // 3
+            count = max(lengths, default=0) // 3
             names = category.get('keypoints') or [f'point_{i}' for i in range(count)]
             links = category.get('skeleton') or []
+            for key, value in (('keypoints', names), ('skeleton', links)):
+                if not isinstance(value, list):
+                    raise InputError(
+                        f'{path}: {key} of a category must be a list, not {value!r:.60}'
+                    )
             found[tuple(map(str, names))] = (path, links)
     if not found:
         raise InputError(f'{next(iter(contents))}: no annotation has keypoints')
     if len(found) > 1:
         raise InputError(
-            'keypoints differ between categories or files: '
+            f'{", ".join(map(str, contents))}: keypoints differ between categories or files: '
             + '; '.join(', '.join(names) for names in found)
         )
     (names, (path, links)), *_ = found.items()
-    bad = [link for link in links if len(link) != 2 or not all(1 <= i <= len(names) for i in link)]
+    bad = [link for link in links if not is_link(link, len(names))]
     if bad:
-        raise InputError(f'{path}: skeleton has {bad[0]}; links go from 1 to {len(names)}')
+        raise InputError(f'{path}: skeleton has {bad[0]!r:.60}; links go from 1 to {len(names)}')
     if len(set(names)) < len(names):
         raise InputError(f'{path}: two keypoints have one name: {", ".join(names)}')
     return Skeleton(list(names), [(a - 1, b - 1) for a, b in links])
+
+
+def is_link(value: Any, count: int) -> bool:
+    """Whether a value is a pair of numbers from 1 to another."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(i) is int and 1 <= i <= count for i in value)
+    )

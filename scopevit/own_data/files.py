@@ -58,6 +58,14 @@ def is_special(path: str) -> bool:
     return os.path.exists(path) and not os.path.isfile(path)
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file or folder is there; the system refuses names that are too long, say."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def leads_back(folder: str) -> bool:
     """Returns whether a folder is a link to one that it is in, below which nothing is new."""
     if not os.path.islink(folder):

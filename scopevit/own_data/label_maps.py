@@ -123,8 +123,8 @@ def name_labels(data: OwnData) -> None:
     if highest >= len(data.classes):
         file = next(image.label_map for image in data.images if highest in image.pixels)
         raise InputError(
-            f'label {highest} in {file}, but there are {len(data.classes)} classes: '
-            f'{", ".join(data.classes)}'
+            f'label {highest} in {data.root / str(file)}, but there are {len(data.classes)} '
+            f'classes: {", ".join(data.classes)}'
         )
     if len(data.classes) < 2:
         told = ', '.join(map(str, sorted(labels)))

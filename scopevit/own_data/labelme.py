@@ -8,7 +8,7 @@ from typing import Any
 from scopevit.errors import InputError
 from scopevit.own_data.coco import read_json
 from scopevit.own_data.files import find_files, image_at, images_by_name, progress, read_size
-from scopevit.own_data.objects import check_finite, polygon_box
+from scopevit.own_data.objects import check_finite, check_near, polygon_box
 from scopevit.own_data.samples import OwnData, OwnImage, Skeleton
 from scopevit.own_data.split import folder_split
 
@@ -41,7 +41,7 @@ def read_labelme(root: Path, files: list[Path], task: str) -> OwnData:
         name = str(content.get('imagePath') or path.stem).replace('\\', '/').rsplit('/', 1)[-1]
         file = image_at(root, by_name, name, [path.parent.name])
         image = OwnImage(file, read_size(root / file), folder_split(path.parent.name))
-        found.append((image, path, [read_shape(path, shape) for shape in shapes]))
+        found.append((image, path, [read_shape(path, shape, image.size) for shape in shapes]))
     twice = [f for f, n in Counter(image.file for image, *_ in found).items() if n > 1]
     if twice:
         raise InputError(f'{root}: two annotations are of {twice[0]}')
@@ -67,12 +67,17 @@ def read_labelme(root: Path, files: list[Path], task: str) -> OwnData:
     return data
 
 
-def read_shape(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
-    """Returns a shape with its box, and its outline unless it is a rectangle."""
-    where, kind = f'{path}: {shape.get("label")!r}', shape.get('shape_type') or 'polygon'
-    points = [check_finite(point, 2, where, 'a point') for point in shape.get('points') or []]
+def read_shape(path: Path, shape: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """Returns a shape on an image with its box, and its outline unless it is a rectangle."""
+    if not isinstance(shape, dict):
+        raise InputError(f'{path}: a shape must have label and points, not {shape!r:.60}')
+    where, kind = f'{path}: {shape.get("label")!r:.60}', shape.get('shape_type') or 'polygon'
+    given = shape.get('points') or []
+    if not isinstance(given, list):
+        raise InputError(f'{where}: points must be a list, not {given!r:.60}')
+    points = [check_finite(point, 2, where, 'a point') for point in given]
     least = {POINT: 1, 'rectangle': 2, 'circle': 2, 'polygon': 3}
-    if kind not in least:
+    if not isinstance(kind, str) or kind not in least:
         raise InputError(f'{where} is a {kind}; {", ".join(least)} are read')
     if not shape.get('label') or len(points) < least[kind]:
         raise InputError(f'{where}: a {kind} takes a label and {least[kind]} points or more')
@@ -83,6 +88,7 @@ def read_shape(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
         angles = [2 * math.pi * i / CORNERS for i in range(CORNERS)]
         points = [[x + radius * math.cos(a), y + radius * math.sin(a)] for a in angles]
     outline = [v for point in points for v in point]
+    check_near([outline], size, where)
     found['bbox'] = polygon_box([outline])
     if kind in ('circle', 'polygon'):
         found['segmentation'] = [outline]

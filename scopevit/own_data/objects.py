@@ -11,6 +11,8 @@ from scopevit.boxes import are_corners, reach_far_out, shown
 from scopevit.errors import InputError
 from scopevit.own_data.samples import OwnData, OwnImage
 
+FAR = 10  # times the image's longer side; no polygon reaches there
+
 
 def check_objects(data: OwnData) -> None:
     """Cuts boxes at their image's border and leaves out those without area; notes say how many.
@@ -90,6 +92,19 @@ def polygon_box(polygons: list[list[float]]) -> list[float]:
     points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in polygons])
     low, high = points.min(0), points.max(0)
     return [float(v) for v in (*low, *(high - low))]
+
+
+def check_near(polygons: list[list[float]], size: tuple[int, int], where: str) -> None:
+    """Raises an InputError where polygons, each x, y, x, y, ..., reach far out of their image.
+
+    pycocotools takes memory by their extent, and ends the process where there is not enough.
+    """
+    far = [value for polygon in polygons for value in polygon if abs(value) > FAR * max(size)]
+    if far:
+        raise InputError(
+            f'{where}: a polygon has a point at {far[0]:g}, its image has '
+            f'{size[0]}x{size[1]} pixels'
+        )
 
 
 def to_rle(segmentation: Any, size: tuple[int, int]) -> Any:

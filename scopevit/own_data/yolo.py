@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from scopevit.errors import InputError
-from scopevit.own_data.files import find_files, progress, read_size
+from scopevit.own_data.files import find_files, is_there, progress, read_size
 from scopevit.own_data.objects import check_finite, polygon_box
 from scopevit.own_data.samples import OwnData, OwnImage, Skeleton
 
@@ -22,7 +22,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f'cannot read {path} as YAML: {error}') from error
     if not isinstance(content, dict) or 'names' not in content:
         raise InputError(f'{path} has no names; those of the classes are meant')
@@ -86,7 +86,7 @@ def read_names(path: Path, content: dict[str, Any]) -> list[str]:
 def data_folder(path: Path, content: dict[str, Any]) -> Path:
     """Returns the folder that the splits are in; `path` of others' machines is left aside."""
     folder = path.parent / str(content.get('path') or '.')
-    return folder.resolve() if folder.is_dir() else path.parent
+    return folder.resolve() if is_there(folder) and folder.is_dir() else path.parent
 
 
 def check_class_files(path: Path, root: Path, classes: list[str]) -> None:
@@ -121,10 +121,23 @@ def read_skeleton(path: Path, content: dict[str, Any]) -> Skeleton:
     if isinstance(names, dict):  # those of each class
         names = next(iter(names.values()))
     flip = content.get('flip_idx')
-    if len(names) != shape[0] or (flip and sorted(flip) != list(range(shape[0]))):
+    if (
+        not isinstance(names, list)
+        or len(names) != shape[0]
+        or (flip and not is_permutation(flip, shape[0]))
+    ):
         raise InputError(f'{path}: kpt_names and flip_idx must have one of each {shape[0]} points')
     pairs = [(i, j) for i, j in enumerate(flip) if i < j] if flip else None
     return Skeleton([str(name) for name in names], pairs=pairs)
+
+
+def is_permutation(value: Any, count: int) -> bool:
+    """Whether a value is a list of the numbers below another, in any order."""
+    return (
+        isinstance(value, list)
+        and set(map(type, value)) == {int}
+        and sorted(value) == list(range(count))
+    )
 
 
 def split_files(path: Path, root: Path, value: Any) -> list[Path]:
@@ -133,7 +146,7 @@ def split_files(path: Path, root: Path, value: Any) -> list[Path]:
     for name in value if isinstance(value, list) else [value] if value else []:
         # Some exports name folders from a place that is not theirs.
         known = [root / str(name), root / str(name).removeprefix('../')]
-        place = next((p.resolve() for p in known if p.exists()), None)
+        place = next((p.resolve() for p in known if is_there(p)), None)
         if place is None:
             raise InputError(f'{path}: no such folder or list: {name}')
         if place.is_dir():

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from scopevit.engine.checks.coco import repeated
+from scopevit.engine.checks.ids import id_problems
 from scopevit.preflight.findings import Finding
 from scopevit.preflight.samples import SHOWN_FILES, Part
 
@@ -14,12 +15,8 @@ def check_ids(part: Part) -> Iterator[Finding]:
     coco = part.coco
     if coco is None:
         return
-    for name in ('images', 'annotations'):
-        twice = coco.repeated.get(name, [])
-        if twice:
-            what = 'nothing as id' if twice[0] is None else f'id {twice[0]}'
-            text = f'{part.ann_file}: {what} is there twice among {name}: make ids unique'
-            yield Finding('error', f'ids of {name} repeated', part.split, len(twice), text)
+    for problem in id_problems(coco, part.ann_file, part.scope, part.split != 'train'):
+        yield Finding('error', problem.what, part.split, problem.number, problem.text)
     twice = repeated([name for name in coco.file_names if name])
     if twice:
         text = f'{part.ann_file}: {twice[0]} is the file_name of two images'

@@ -25,6 +25,11 @@ def check_keypoints(part: Part) -> Iterator[Finding]:
         count = sum(wrong.values())
         yield Finding('error', 'keypoints of wrong length', part.split, count, text)
         return
+    broken = part.coco.broken_keypoints
+    if broken:
+        text = f'{part.ann_file}: keypoints of annotation {broken[0]} must be finite numbers'
+        yield Finding('error', 'keypoints that are none', part.split, len(broken), text)
+        return
     points = part.keypoints
     if points is None:
         if len(part.owners):

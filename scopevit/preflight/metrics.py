@@ -34,14 +34,15 @@ def needed_keys(metric: dict[str, Any], scope: str) -> list[str]:
     """Returns the keys of annotations that COCO's evaluation reads."""
     if scope != 'mmpose':
         return ['area', 'iscrowd']
-    return ['area'] * metric.get('use_area', True) + ['iscrowd', 'num_keypoints']
+    return ['area'] * metric.get('use_area', True) + ['iscrowd', 'keypoints', 'num_keypoints']
 
 
 def check_keys(coco: CocoFile, path: str, split: str, names: list[str]) -> Iterator[Finding]:
     """Yields keys that annotations lack and the evaluation reads, after the first epoch."""
     for name in names:
         if coco.lacking.get(name):
-            text = f'{path}: annotations have no {name}, which the evaluation reads: add it'
+            right = 'make it 0 or 1' if name == 'iscrowd' else 'add it'
+            text = f'{path}: annotations have no {name}, which the evaluation reads: {right}'
             yield Finding('error', f'no {name}', split, coco.lacking[name], text)
 
 

@@ -238,7 +238,10 @@ def fill_from_library(part: Part, dataset: Any) -> None:
     if items and 'gt_label' in items[0]:
         labels = [np.ravel(item.get('gt_label', -1)) for item in items]
         part.owners = np.repeat(np.arange(len(items)), [len(label) for label in labels])
-        part.labels = np.concatenate(labels).astype(np.int64)
+        try:
+            part.labels = np.concatenate(labels).astype(np.int64)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise InputError(f'{part.ann_file or part.key}: labels: {error}') from error
     elif any('instances' in item for item in items):
         fill_from_instances(part, items)
 

@@ -108,6 +108,7 @@ def test_unfinished_last_line_is_ignored(tmp_path):
     [
         (b'{"loss": 2.0, "ep\n', 'not a line of JSON'),
         (b'\xff\xfe\n', 'not a line of JSON'),
+        (b'[' * 100_000 + b'\n', 'not a line of JSON'),
         (b'{"loss": 2.0, "iter": 3}\n', 'no step'),
         (b'[1]\n', 'no step'),
     ],

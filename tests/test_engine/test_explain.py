@@ -2,6 +2,7 @@
 
 import pytest
 from mmengine.config import ConfigDict
+from mmengine.registry import MODELS
 
 from scopevit import cli
 from scopevit.engine.explain import input_errors
@@ -23,6 +24,43 @@ def test_a_key_that_a_part_of_a_config_lacks_is_named():
         print(ConfigDict(rcnn=dict()).rcnn.nms)
 
 
+class Part:
+    """Something to build that does not take what it is given."""
+
+    def __init__(self, error: Exception) -> None:
+        raise error
+
+
+@pytest.mark.parametrize(
+    ('error', 'said'),
+    [
+        (ValueError('a'), 'Part: a'),
+        (AssertionError('a'), 'Part: AssertionError: a'),
+        (AttributeError('a'), 'Part: AttributeError: a'),
+        (IndexError('a'), 'Part: IndexError: a'),
+        (RuntimeError('a\nb'), 'Part: RuntimeError: a'),
+        (ZeroDivisionError('a'), 'Part: ZeroDivisionError: a'),
+    ],
+)
+def test_an_error_of_what_is_built_names_it(error, said):
+    with pytest.raises(InputError) as caught, input_errors('config.py'):
+        MODELS.build(dict(type=Part, error=error))
+    assert str(caught.value) == f'config.py: {said}'
+
+
+@pytest.mark.parametrize('cfg', [5, 'ResNet', ('ResNet',)])
+def test_a_part_that_is_no_config(cfg):
+    message = '^config.py: cfg should be a dict'
+    with pytest.raises(InputError, match=message), input_errors('config.py'):
+        MODELS.build(cfg)
+
+
+@pytest.mark.parametrize('kind', [5, ''])
+def test_a_type_that_is_none(kind):
+    with pytest.raises(InputError, match='^config.py: '), input_errors('config.py'):
+        MODELS.build(dict(type=kind))
+
+
 def test_error_of_a_loading_process_is_its_last_line():
     message = (
         'Caught InputError in DataLoader worker process 0.\nOriginal Traceback (most recent call '
@@ -40,3 +78,13 @@ def test_tool_with_a_bug_shows_its_traceback():
 
     with pytest.raises(TypeError, match='a bug'):
         cli.run_tool(tool)
+
+
+def test_a_long_line_keeps_its_ends(capsys):
+    def tool(argv: list[str] | None) -> None:
+        raise InputError(f'a.json: not {"x" * 5000}; write a list')
+
+    assert cli.run_tool(tool) == 1
+    line = capsys.readouterr().err
+    assert line.startswith('error: a.json: not xxx') and line.endswith('xxx; write a list\n')
+    assert ' ... ' in line and len(line) < 1000

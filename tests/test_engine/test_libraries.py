@@ -56,3 +56,9 @@ def test_missing_dependency_of_a_library(monkeypatch):
     monkeypatch.setattr(importlib, 'import_module', refuse)
     with pytest.raises(InputError, match='^terminaltables is not installed'):
         libraries.find_library('mmdet')
+
+
+@pytest.mark.parametrize('scope', [None, 'mmcls', 5, ['mmdet'], {}])
+def test_scopes_that_are_none(scope):
+    with pytest.raises(InputError, match='^default_scope must be one of mmpretrain, .*, not '):
+        libraries.find_library(scope)

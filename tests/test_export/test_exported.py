@@ -94,6 +94,7 @@ def test_a_file_that_is_not_ours(copied: Path) -> None:
     ('text', 'message'),
     [
         ('{', r'mine\.onnx\.json is no JSON'),
+        ('[' * 100_000, r'mine\.onnx\.json is no JSON'),
         ('[]', r'mine\.onnx\.json is not of scopevit export'),
         ('{}', r'mine\.onnx\.json is not of scopevit export: no task, config, input'),
     ],

@@ -407,3 +407,12 @@ def test_a_spoilt_config(change, message, trained, tmp_path):
     torch.save(content | {'meta': {'cfg': cfg.pretty_text}}, tmp_path / 'a.pth')
     with pytest.raises(InputError, match=message):
         scopevit.Predictor(tmp_path / 'a.pth')
+
+
+def test_means_of_other_channels(trained, tmp_path):
+    content = read_checkpoint(trained('classification').checkpoint)
+    cfg = Config.fromstring(content['meta']['cfg'], '.py')
+    cfg.model.data_preprocessor.mean = [1.0] * 4
+    torch.save(content | {'meta': {'cfg': cfg.pretty_text}}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match='mean has 4 values, and the network takes 3 channels'):
+        scopevit.Predictor(tmp_path / 'a.pth', 'cpu')

@@ -152,6 +152,9 @@ def test_pictures_do_not_replace_their_images(trained, run, snapshot):
         (['IMAGES', '--boxes', 'nowhere.json'], 'cannot read nowhere.json: No such file'),
         (['IMAGES', '--boxes', 'text.json'], 'not JSON: text.json'),
         (['IMAGES', '--boxes', 'list.json'], 'list.json: boxes are a list by name'),
+        (['IMAGES', '--boxes', 'mixed.json'], 'mixed.json: boxes are a list by name'),
+        (['IMAGES', '--boxes', 'huge.json'], 'huge.json: boxes are a list by name'),
+        (['IMAGES', '--boxes', 'deep.json'], 'not JSON: deep.json'),
         (['IMAGES', '--boxes', 'boxes.json'], 'boxes are for top-down poses alone'),
         (['IMAGES', '--json', 'text.json/a'], 'cannot write text.json/a'),
         (['IMAGES', '--config', 'nowhere.py'], 'config not found: nowhere.py'),
@@ -162,6 +165,9 @@ def test_bad_arguments(arguments, message, trained, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('text.json').write_text('hello')
     Path('list.json').write_text('{"a.jpg": [[1, 2]]}')
+    Path('mixed.json').write_text('{"a.jpg": [[1, 2, 3, 4], [1, 2, 3, 4, 0.5]]}')
+    Path('huge.json').write_text(f'{{"a.jpg": [[1, 2, 3, {10**400}]]}}')
+    Path('deep.json').write_text('[' * 100_000)
     Path('boxes.json').write_text('{"a.jpg": [[1, 2, 3, 4]]}')
     before = sorted(tmp_path.iterdir())
     given = [made.images if one == 'IMAGES' else one for one in arguments]

@@ -124,6 +124,7 @@ def test_one_registration_serves_every_library(scope):
         (dict(arch=dict(MINI, widths=3)), TypeError, "unknown: \\['widths'\\]"),
         (dict(arch=dict(MINI, depths=(1, 1, 1))), ValueError, "'depths'.*4 entries"),
         (dict(arch=dict(MINI, depths=(1, 1, 1, 0))), ValueError, "'depths'.*>= 1"),
+        (dict(arch=dict(MINI, depths=(1, 1, 2**63, 1))), ValueError, "'depths'.*>= 1 and < 1000"),
         (dict(arch=dict(MINI, embed_dims=(9, 16, 32, 32))), ValueError, 'multiples'),
         (dict(arch=dict(MINI, head_splits=((2, 1, 0),) * 4)), ValueError, 'head_splits'),
         (dict(arch=dict(MINI, grid_size=0)), ValueError, 'grid_size'),

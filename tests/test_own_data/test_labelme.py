@@ -71,6 +71,17 @@ def test_bad_shapes(write_shapes, refuses):
     assert "'pen' is a line; point, rectangle, circle, polygon are read" in line
     line = refuses('detection', write_shapes(dict(OUTLINE, points=[[1, 2]])))
     assert 'a polygon takes a label and 3 points or more' in line
+    for shape, message in (
+        (5, 'a shape must have label and points, not 5'),
+        (dict(OUTLINE, points=5), 'points must be a list, not 5'),
+        (dict(OUTLINE, shape_type={}, points=[]), 'a polygon takes a label and 3 points or more'),
+        (dict(OUTLINE, shape_type={'a': 1}), "'pen' is a {'a': 1}; point, rectangle"),
+    ):
+        assert message in refuses('detection', write_shapes(shape))
+    # pycocotools would take memory for its extent, and end the process.
+    far = dict(OUTLINE, points=[[50, 5], [1e30, 5], [70, 15]])
+    line = refuses('segmentation', write_shapes(far))
+    assert 'a polygon has a point at 1e+30, its image has 100x50 pixels' in line
     assert 'has no points, which pose takes' in refuses('pose', write_shapes(BOX))
     line = refuses('pose', write_shapes(BOX, dict(BOX, group_id=2), point('tip', 1, 1, 5)))
     assert 'points of group 5 belong to no rectangle or polygon' in line

@@ -105,6 +105,19 @@ def test_bad_keypoints(people, refuses):
     assert 'skeleton has [1, 6]; links go from 1 to 5' in line
     line = refuses('pose', people(keypoints=['a', 'a', 'b', 'c', 'd']))
     assert 'two keypoints have one name' in line
+    for link in ([1], [1, 'a'], 5, None, [1, 2.5]):
+        assert 'links go from 1 to 5' in refuses('pose', people(skeleton=[link]))
+    assert 'skeleton of a category must be a list' in refuses('pose', people(skeleton=5))
+    assert 'keypoints of a category must be a list' in refuses('pose', people(keypoints='abcde'))
+    folder = people()
+    content = json.loads((folder / 'points.json').read_text())
+    first, second = content['annotations'][0], dict(id=2, name='other', keypoints=list('abcde'))
+    first['category_id'], content['categories'] = 2, [*content['categories'], second]
+    (folder / 'points.json').write_text(json.dumps(content))
+    assert 'points.json: keypoints differ between categories' in refuses('pose', folder)
+    first['keypoints'] = 5
+    (folder / 'points.json').write_text(json.dumps(content | dict(annotations=[first])))
+    assert f'annotation {first["id"]}: keypoints must be' in refuses('pose', folder)
     folder = people()
     content = json.loads((folder / 'points.json').read_text())
     for item in content['annotations']:

@@ -104,7 +104,8 @@ def test_masks_of_coco_are_drawn(tmp_path, write):
 def test_bad_maps(write_maps, refuses, tmp_path):
     folder = write_maps(0, 1, 2)
     (folder / 'classes.txt').write_text('floor\nwall\n')
-    assert 'label 2 in masks/0.png, but there are 2 classes' in refuses('segmentation', folder)
+    line = refuses('segmentation', folder)
+    assert f'label 2 in {folder}/masks/0.png, but there are 2 classes' in line
     (folder / 'classes.txt').write_text('floor\nwall\nwall\n')
     assert 'classes.txt: two classes have one name' in refuses('segmentation', folder)
     (folder / 'classes.txt').write_bytes(b'\xff\xfe\xff')

@@ -69,10 +69,31 @@ def test_segments(write_yolo, write):
         ('0 0.5 0.5 0.1 0.1', {'names': {1: 'a', 2: 'b'}}, 'numbered from 0 on'),
         ('0 0.5 0.5 0.1 0.1', {'names': {0: 'a', 'b': 1}}, 'numbered from 0 on'),
         ('0 0.5 0.5 0.1 0.1', {'val': 'images/none'}, 'no such folder or list: images/none'),
+        ('0 0.5 0.5 0.1 0.1', {'val': 'x' * 300}, 'no such folder or list: xxx'),
+        ('0 0.5 0.5 0.1 0.1', {'path': 'x' * 300, 'nc': 3}, 'nc is 3, but there are 2 names'),
+        ('0 0.5 0.5 0.1 0.1', {'path': 'x' * 300, 'val': 'y'}, 'no such folder or list: y'),
     ],
 )
 def test_bad_labels(labels, changes, line, write_yolo, refuses):
     assert line in refuses('detection', write_yolo(labels, **changes))
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'flip_idx': [0, 'a', 1]}, {'flip_idx': [0, {}, 1]}, {'flip_idx': 5}, {'kpt_names': 5},
+        {'kpt_names': {'cat': 5}}, {'flip_idx': [0, True, 2]}, {'flip_idx': [0, 1]},
+    ],
+)  # fmt: skip
+def test_bad_keypoints(changes, write_yolo, refuses):
+    folder = write_yolo('0 0.5 0.5 0.1 0.1' + ' 0.5 0.5 2' * 3, kpt_shape=[3, 3], **changes)
+    assert 'data.yaml: kpt_names and flip_idx must have one of each 3' in refuses('pose', folder)
+
+
+def test_a_deep_description(write_yolo, refuses):
+    folder = write_yolo('0 0.5 0.5 0.1 0.1')
+    (folder / 'data.yaml').write_text('names: ' + '[' * 5_000 + ']' * 5_000)
+    assert 'data.yaml as YAML: maximum recursion depth' in refuses('detection', folder)
 
 
 def test_names_in_two_orders(write_yolo, refuses):

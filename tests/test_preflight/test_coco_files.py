@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from checked_sets import detection_set, pose_set
+import torch
+from checked_sets import HEIGHT, WIDTH, CheckedSet, detection_set, pose_set
+from mmengine.registry import DATASETS, METRICS, DefaultScope
 
 from scopevit.boxes import are_corners, clip
 from scopevit.engine.checks.coco import column, forget_files, numbers, read_coco
@@ -37,6 +39,87 @@ def test_ids_that_repeat(boxes):
     boxes.coco['val']['annotations'][0]['id'] = 2
     found = {f.what: f for f in boxes.findings()}
     assert found['ids of annotations repeated'].where == 'val'
+
+
+@pytest.mark.parametrize(('name', 'what'), [('images', 'images'), ('annotations', 'annotations'),
+                                            ('categories', 'categories')])  # fmt: skip
+def test_something_without_an_id(name, what, boxes):
+    del boxes.coco['train'][name][1]['id']
+    found = {f.what: f for f in boxes.findings()}
+    assert shape(found[f'{what} without id']) == ('error', f'{what} without id', 'train', 1)
+    assert f'train.json: one of {what} has no id' in found[f'{what} without id'].text
+
+
+def test_two_categories_of_one_id(boxes):
+    boxes.coco['train']['categories'][1]['id'] = 1
+    found = {f.what: f for f in boxes.findings()}
+    assert 'id 1 is there twice among categories' in found['ids of categories repeated'].text
+
+
+def test_an_annotation_without_image_id(boxes):
+    del boxes.coco['train']['annotations'][1]['image_id']
+    found = {f.what: f for f in boxes.findings()}
+    assert 'annotation 2 has no image_id' in found['annotations without image_id'].text
+
+
+def text_ids(content: dict, rows: slice) -> None:
+    """Makes texts of the ids of some images."""
+    for image, annotation in list(zip(content['images'], content['annotations']))[rows]:
+        annotation['image_id'] = image['id'] = f'{image["id"]}.png'
+
+
+def test_ids_of_images_that_are_texts(boxes):
+    # mmdet and its evaluation take them, see `test_texts_as_ids_have_the_same_metric`.
+    text_ids(boxes.coco['train'], slice(None))
+    assert boxes.findings() == []
+    text_ids(boxes.coco['val'], slice(2))
+    found = boxes.only()
+    assert shape(found) == ('error', 'ids of images of two kinds', 'val', 2)
+    assert "val.json: the ids of images are texts ('0.png') and numbers (2)" in found.text
+
+
+@pytest.mark.parametrize('made', [str, lambda i: i + 0.5])
+def test_ids_of_images_that_mmpose_cannot_use(made, poses):
+    for image, annotation in zip(*(poses.coco['val'][k] for k in ('images', 'annotations'))):
+        annotation['image_id'] = image['id'] = made(image['id'])
+    found = poses.only()
+    assert shape(found) == ('error', 'ids of images that are no numbers', 'val', 3)
+    assert f'val.json: the id {made(0)!r} of an image must be a whole number' in found.text
+
+
+def test_ids_of_annotations_that_are_texts(boxes):
+    for split in ('train', 'val'):
+        boxes.coco[split]['annotations'][1]['id'] = 'two'
+    found = boxes.only()  # nothing reads those of a training
+    assert shape(found) == ('error', 'ids of annotations that are no numbers', 'val', 1)
+
+
+def test_texts_as_ids_have_the_same_metric(boxes):
+    boxes.findings()  # writes the files
+    scores = [score(boxes)]
+    text_ids(boxes.coco['val'], slice(None))
+    boxes.findings()
+    scores.append(score(boxes))
+    assert scores[0] == scores[1] and 0 < scores[0] < 1
+
+
+def score(checked: CheckedSet) -> float:
+    """Returns mmdet's AP of predictions that are four pixels too far to the right."""
+    dataset = dict(checked.cfg['val_dataloader']['dataset'], test_mode=True)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        metric = METRICS.build(checked.cfg['val_evaluator'])
+        samples = DATASETS.build(dataset)
+    metric.dataset_meta = samples.metainfo
+    for i in range(len(samples)):
+        info = samples.get_data_info(i)
+        boxes = torch.tensor([one['bbox'] for one in info['instances']]) + torch.tensor(
+            [4, 0, 4, 0]
+        )
+        labels = torch.tensor([one['bbox_label'] for one in info['instances']])
+        found = dict(bboxes=boxes.float(), labels=labels, scores=torch.ones(len(boxes)))
+        place = dict(img_id=info['img_id'], ori_shape=(HEIGHT, WIDTH))
+        metric.process({}, [dict(place, pred_instances=found)])
+    return metric.evaluate(size=len(samples))['coco/bbox_mAP']
 
 
 def test_annotation_id_0(boxes):
@@ -107,6 +190,14 @@ def test_keys_that_somebody_reads(split, name, readers, boxes):
     assert f'no {name}, which {readers[0]} reads' in found.text
 
 
+@pytest.mark.parametrize('value', ['0', {}, None, float('nan'), 1990, -1, 10**400])
+def test_iscrowd_that_is_no_number(value, boxes):
+    boxes.coco['val']['annotations'][1]['iscrowd'] = value
+    found = boxes.only()
+    assert shape(found) == ('error', 'no iscrowd', 'val', 1)
+    assert found.text.endswith('which the evaluation reads: make it 0 or 1')
+
+
 def test_images_without_size_or_name(boxes):
     del boxes.coco['train']['images'][1]['width']
     assert shape(boxes.only()) == ('error', 'no width or height', 'train', 1)
@@ -150,6 +241,10 @@ def test_a_file_is_read_once(tmp_path):
     path.write_text(json.dumps(dict(images=[1], categories=[])))
     with pytest.raises(InputError, match='not COCO annotations'):
         read_coco(path, 'key')
+    for text in ('5', 'null', '"images"'):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r'not COCO annotations: .*a\.json \(key\): it is'):
+            read_coco(path, 'key')
     path.write_text('[{"image_id": 1}]')  # boxes of a detector
     assert not read_coco(path, 'key').is_coco
 
@@ -343,9 +438,26 @@ def test_keypoint_that_is_never_visible(poses):
     assert 'right_eye never occurs; it cannot be learnt' in found.text
 
 
-def test_num_keypoints_that_evaluation_reads(poses):
-    del poses.coco['val']['annotations'][0]['num_keypoints']
-    assert shape(poses.only()) == ('error', 'no num_keypoints', 'val', 1)
+@pytest.mark.parametrize('value', [10**400, float('nan'), '30', None, [1]])
+def test_keypoints_that_are_no_numbers(value, poses):
+    poses.coco['train']['annotations'][1]['keypoints'][3] = value
+    del poses.coco['train']['annotations'][2]['keypoints']  # those without are left out
+    found = {f.what: f for f in poses.findings() if f.level == 'error'}
+    assert shape(found['keypoints that are none']) == (
+        'error',
+        'keypoints that are none',
+        'train',
+        1,
+    )
+    assert 'keypoints of annotation 2 must be' in found['keypoints that are none'].text
+
+
+@pytest.mark.parametrize('name', ['keypoints', 'num_keypoints'])
+def test_what_evaluation_reads_of_keypoints(name, poses):
+    for split in ('train', 'val'):  # a training leaves such annotations out
+        del poses.coco[split]['annotations'][0][name]
+    found = [f for f in poses.findings() if f.level == 'error']
+    assert [shape(f) for f in found] == [('error', f'no {name}', 'val', 1)]
 
 
 def test_lists_are_no_numbers():

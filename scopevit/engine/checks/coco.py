@@ -24,7 +24,7 @@ class CocoFile:
     Attributes:
         keys: Of the file; none where it is a list.
         categories: Names by id, in the order of the file.
-        repeated: Ids that several images, or annotations, have, by 'images' or 'annotations'.
+        repeated: Ids that several have, by 'images', 'annotations' or 'categories'.
         image_ids: One an image.
         file_names: One an image; '' where there is none.
         sizes: Width and height of the images, (N, 2); 0 where they are not told.
@@ -36,11 +36,12 @@ class CocoFile:
         boxes: xywh, (M, 4); NaN where an annotation has no such box.
         areas: (M,); NaN where it has none.
         crowds: Whether an annotation is a crowd, or to be ignored, (M,).
-        lacking: How many annotations lack a key that evaluation takes, or a number for it.
+        lacking: How many annotations lack a key that evaluation takes, or a number for it, by key.
         point_counts: `num_keypoints`, (M,); NaN where an annotation has none.
         keypoint_lengths: Lengths of the lists of keypoints, and how many have it.
         keypoints: x, y and visibility, (M, K, 3), NaN where there are none; None where no
             annotation has any, or the lists differ in length.
+        broken_keypoints: Ids of annotations whose keypoints are not all numbers.
     """
 
     keys: frozenset[str] = frozenset()
@@ -61,6 +62,7 @@ class CocoFile:
     point_counts: np.ndarray = field(default_factory=lambda: np.zeros(0))
     keypoint_lengths: Counter[int] = field(default_factory=Counter)
     keypoints: np.ndarray | None = None
+    broken_keypoints: list[Any] = field(default_factory=list)
 
     @property
     def is_coco(self) -> bool:
@@ -93,8 +95,10 @@ def read_columns(path: str, time: int, size: int) -> CocoFile:
     """Reads a file; its time and size are for the cache."""
     with no_collection():
         content = json.loads(Path(path).read_bytes())
+        if isinstance(content, list):
+            return CocoFile()  # boxes of a detector, say
         if not isinstance(content, dict):
-            return CocoFile()
+            raise TypeError(f'it is {content!r:.60}')
         if not {'images', 'categories'} <= set(content):
             return CocoFile(frozenset(content))
         return to_columns(content)
@@ -123,12 +127,19 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
     owners = [rows.get(ref, -1) for ref in refs]
     sizes = [(image.get('height'), image.get('width')) for image in images]
     check_masks(annotations, [sizes[i] if i >= 0 and all(sizes[i]) else None for i in owners])
-    areas = column([a.get('area') for a in annotations])
+    areas, crowds, counts = (
+        column([a.get(name) for a in annotations]) for name in ('area', 'iscrowd', 'num_keypoints')
+    )
     lengths = Counter(len(a['keypoints']) for a in annotations if 'keypoints' in a)
+    keypoints = keypoint_columns(annotations, lengths)
     return CocoFile(
         keys=frozenset(content),
         categories={c.get('id'): str(c.get('name')) for c in content['categories']},
-        repeated={'images': repeated(image_ids), 'annotations': repeated(ids)},
+        repeated={
+            'images': repeated(image_ids),
+            'annotations': repeated(ids),
+            'categories': repeated([c.get('id') for c in content['categories']]),
+        },
         image_ids=image_ids,
         file_names=[str(image.get('file_name') or '') for image in images],
         sizes=numbers([[i.get('width') or 0, i.get('height') or 0] for i in images], 2),
@@ -141,12 +152,16 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         areas=areas,
         crowds=np.array([bool(a.get('iscrowd') or a.get('ignore')) for a in annotations], bool),
         lacking={
-            name: sum(name not in a for a in annotations) for name in ('iscrowd', 'num_keypoints')
+            name: int(np.isnan(values).sum())
+            for name, values in (('area', areas), ('num_keypoints', counts))
         }
-        | {'area': int(np.isnan(areas).sum())},
-        point_counts=column([a.get('num_keypoints') for a in annotations]),
+        # The evaluation keeps it in eight bits.
+        | {'iscrowd': int(np.sum(~np.isin(crowds, (0, 1))))}
+        | {'keypoints': len(annotations) - sum(lengths.values())},
+        point_counts=counts,
         keypoint_lengths=lengths,
-        keypoints=keypoint_columns(annotations, lengths),
+        keypoints=keypoints,
+        broken_keypoints=broken_keypoints(annotations, keypoints),
     )
 
 
@@ -199,3 +214,12 @@ def keypoint_columns(annotations: list[dict[str, Any]], lengths: Counter[int]) -
     table = numbers([a.get('keypoints') or blank for a in annotations], wanted[0])
     # (M, 3K) -> (M, K, 3)
     return table.reshape(len(annotations), -1, 3)
+
+
+def broken_keypoints(annotations: list[dict[str, Any]], keypoints: np.ndarray | None) -> list[Any]:
+    """Returns the ids of annotations that have keypoints, but not of finite numbers alone."""
+    if keypoints is None:
+        return []
+    odd: np.ndarray = np.isnan(keypoints) | np.isinf(keypoints)
+    rows = np.flatnonzero(odd.any((1, 2)))
+    return [annotations[i].get('id') for i in rows if annotations[i].get('keypoints')]

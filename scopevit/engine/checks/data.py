@@ -11,6 +11,7 @@ from mmengine.config import Config
 from torch import nn
 
 from scopevit.engine.checks.coco import CocoFile, read_coco
+from scopevit.engine.checks.ids import check_ids
 from scopevit.engine.checks.metainfo import check_categories, check_metainfo, dataset_classes
 from scopevit.engine.walk import leaf_configs, type_name
 from scopevit.errors import InputError
@@ -21,6 +22,8 @@ def check_files(cfg: Config, *modes: str) -> None:
     for mode in modes:
         dataset = (cfg.get(f'{mode}_dataloader') or {}).get('dataset', {})
         check_dataset_files(dataset, f'{mode}_dataloader.dataset', cfg.default_scope)
+        if mode == 'test':  # of a training, scopevit/preflight tells it
+            check_tested(dataset, f'{mode}_dataloader.dataset.ann_file', cfg.default_scope)
         metrics = cfg.get(f'{mode}_evaluator') or []
         for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
             path, key = metric.get('ann_file'), f'{mode}_evaluator.ann_file'
@@ -31,6 +34,16 @@ def check_files(cfg: Config, *modes: str) -> None:
                 is_told = mode != 'test' and Path(path) in annotation_files(dataset)
                 if coco and evaluates and not is_told and type_name(metric) == 'CocoMetric':
                     check_annotated(coco, Path(path), key)
+                    check_ids(coco, Path(path), cfg.default_scope)
+
+
+def check_tested(dataset: dict[str, Any], key: str, scope: str) -> None:
+    """Raises an InputError where ids in COCO files of a test would lose images or annotations."""
+    for path in annotation_files(dataset):
+        if path.suffix == '.json' and path.is_file():
+            coco = read_coco(path, key)
+            if coco.is_coco:
+                check_ids(coco, path, scope)
 
 
 def annotation_files(cfg: dict[str, Any]) -> list[Path]:
@@ -104,6 +117,11 @@ def check_annotated(coco: CocoFile, path: Path, key: str) -> None:
             f'{path} has no annotations ({key}), so there is nothing to compare predictions with: '
             'name a file that has, or set format_only=True and outfile_prefix in the evaluator to '
             'write the predictions alone'
+        )
+    if coco.crowds.all():
+        raise InputError(
+            f'every annotation in {path} is a crowd (iscrowd=1, {key}), so there is nothing to '
+            'compare predictions with: name a file with objects that count, iscrowd=0'
         )
 
 
@@ -227,7 +245,7 @@ class CheckedLoading:
     def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
         try:
             loaded = self.transform(results)
-        except (OSError, AssertionError, ValueError, cv2.error) as error:
+        except (OSError, AssertionError, TypeError, ValueError, cv2.error) as error:
             path = getattr(error, 'filename', None) or self.path_of(results)
             raise InputError(f'cannot load {path}: {error}') from error
         except KeyError as error:
@@ -250,7 +268,8 @@ class CheckedLoading:
         labels, path = results['gt_seg_map'], results.get('seg_map_path')
         if 'ori_shape' in results and labels.shape[:2] != tuple(results['ori_shape']):
             raise InputError(
-                f'{path} is {labels.shape[0]}x{labels.shape[1]} pixels (height x width), its image '
+                # The libraries leave out sides of one pixel.
+                f'{path} is {"x".join(map(str, labels.shape))} pixels (height x width), its image '
                 f'{results["ori_shape"][0]}x{results["ori_shape"][1]}'
             )
         wrong = labels[(labels >= num_classes) & (labels != self.ignore_index)]

@@ -1,6 +1,9 @@
 """Checks that parts of a config are the dicts and lists that all who read them expect."""
 
+from ast import literal_eval
 from collections.abc import Iterator, Mapping
+from datetime import date
+from keyword import iskeyword
 from typing import Any
 
 from scopevit.errors import InputError
@@ -22,6 +25,7 @@ def check_kinds(cfg: Mapping[str, Any], source: str) -> None:
         InputError: If one is something else than a dict, or a list of dicts; the message has its
             key.
     """
+    check_names(dict(cfg.items()), '', source)
     for key in DICTS:
         holder, name = find_holder(cfg, key)
         if holder.get(name) is not None:
@@ -44,6 +48,36 @@ def check_kinds(cfg: Mapping[str, Any], source: str) -> None:
         metrics = cfg.get(f'{mode}_evaluator')
         if not isinstance(metrics, Mapping):
             check_list(metrics, f'{mode}_evaluator', source)
+
+
+def check_names(value: Any, key: str, source: str) -> None:
+    """Checks that mmengine can write a part of a config as Python, which it does in every run.
+
+    Raises:
+        InputError: If a key is no name, or has a quote or line break in it, or a value is a date.
+    """
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if not is_written(name, is_top=not key):
+                raise InputError(f'{source}: {name!r} cannot be a key{f" of {key}" * bool(key)}')
+            check_names(item, f'{key}.{name}' if key else name, source)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            check_names(item, f'{key}.{i}', source)
+    elif isinstance(value, date):
+        raise InputError(f'{source}: {key} is a date; as a text it has quotes, "{value}"')
+
+
+def is_written(name: Any, is_top: bool) -> bool:
+    """Whether mmengine writes a key so that it can be read again."""
+    if not isinstance(name, str):
+        return not is_top and isinstance(name, (int, float, tuple)) and name == name
+    if name.isidentifier():
+        return not iskeyword(name)
+    try:
+        return not is_top and literal_eval(f"'{name}'") is not None
+    except (SyntaxError, ValueError):
+        return False
 
 
 def find_holder(cfg: Mapping[str, Any], key: str) -> tuple[Mapping[str, Any], str]:

@@ -39,8 +39,9 @@ def of_outlines(outlines: Any) -> str | None:
         # bool is an int, too, but no coordinate.
         if not isinstance(line, list) or not set(map(type, line)) <= {int, float}:
             return 'an outline must be x and y in turn'
-        # A sum with NaN is NaN. By functions in C, for files of millions.
-        if line and not (math.isfinite(sum(line)) and max(map(abs, line)) <= FARTHEST):
+        # A sum with NaN is NaN. By functions in C, for files of millions; the largest first, which
+        # may be a whole number that no float can be.
+        if line and not (max(map(abs, line)) <= FARTHEST and math.isfinite(sum(line))):
             return f'an outline goes beyond {FARTHEST:.0f} pixels'
     return None
 

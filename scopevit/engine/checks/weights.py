@@ -141,7 +141,8 @@ def check_model_weights(
     Raises:
         InputError: If weights are missing, unexpected or of another shape.
     """
-    problems = compare(model.state_dict(), strip_prefix(checkpoint['state_dict'], 'module.'))
+    given = strip_prefix(checkpoint['state_dict'], 'module.', str(path))
+    problems = compare(model.state_dict(), given)
     if only_backbone:
         elsewhere = [name for name in problems if not name.startswith('backbone.')]
         if elsewhere:
@@ -176,7 +177,7 @@ def check_init_cfg(module: nn.Module, name: str, path: str | None, prefix: str |
         raise InputError(f"init_cfg of {name} needs a 'checkpoint'")
     checkpoint = read_weights(path)
     if prefix is None:
-        given = strip_prefix(checkpoint['state_dict'], 'module.')
+        given = strip_prefix(checkpoint['state_dict'], 'module.', path)
     else:
         prefix = f'{prefix.rstrip(".")}.'
         given = below_prefix(checkpoint['state_dict'], prefix)

@@ -67,6 +67,8 @@ def test_good_masks(mask: Any) -> None:
         (dict(size=[4, 4], counts=[True, 15]), 'must have counts'),
         ([[0, 0, 4, 0, 4, '4']], 'x and y in turn'),
         ([[0, 0, 4, 0, 4, float('nan')]], 'goes beyond 1000000 pixels'),
+        ([[0, 0, 4, 0, 4, 10**400]], 'goes beyond 1000000 pixels'),
+        ([[float('nan'), 0, 4, 0, 4, 10**400]], 'goes beyond 1000000 pixels'),
         ([[0, 0, 4, 0, 4, 1e30]], 'goes beyond 1000000 pixels'),
         ('0 0 4 4', 'a list of outlines'),
     ],
