@@ -17,7 +17,7 @@ from fuzzing.mutations import mutate_text, payload
 from scopevit.analysis.logs import read_run, summarize
 from scopevit.cli import add_config_options
 from scopevit.engine.checks.kinds import check_kinds
-from scopevit.engine.config import load_config, merge_options, set_loader_defaults
+from scopevit.engine.config import load_config, merge_options, require, set_loader_defaults
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import find_library
 from scopevit.engine.model import build_model
@@ -57,6 +57,7 @@ class Override(Kind):
         merge_options(cfg, options)
         check_kinds(cfg, str(cfg.filename))
         library = find_library(cfg.get('default_scope'))
+        require(cfg, 'model')
         set_loader_defaults(cfg, library)
         with input_errors(str(cfg.filename)):
             build_model(cfg)
