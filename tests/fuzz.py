@@ -64,7 +64,8 @@ SECONDS = 30  # until an input hangs
 MEMORY = 4 * 2**30  # bytes beyond those of the libraries
 LONGEST = 1_000  # letters of a line that is to be read
 # What no damaged file may ask the system for.
-FORBIDDEN = ('os.system', 'os.exec', 'os.posix_spawn', 'subprocess.Popen', 'socket.connect')
+FORBIDDEN = ('os.system', 'os.exec', 'os.posix_spawn', 'subprocess.Popen', 'socket.connect',
+             'socket.getaddrinfo')  # fmt: skip
 REFUSED, ACCEPTED = 'refused', 'accepted'  # everything else is a failure, and says what happened
 
 

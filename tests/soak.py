@@ -35,6 +35,7 @@ FORK = multiprocessing.get_context('fork')
 INTERVAL = 2  # steps between checkpoints
 ATTEMPTS = 8
 SECONDS = 240  # until a training hangs
+OVER = 'it was over before'
 STEPS = """
 train_dataloader.update(batch_size=1, num_workers=1)
 train_cfg = dict(by_epoch=True, max_epochs=EPOCHS)
@@ -72,6 +73,11 @@ class Training:
         found = (path for path in self.task.data.rglob('*.*g') if path.suffix in ('.jpg', '.png'))
         return sorted(path for path in found if 'mask' not in str(path))
 
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.work_dir.with_suffix('.log')
+
     def start(self, prepare: Callable[[], object] = lambda: None) -> ForkProcess:
         """Starts it, or starts it again, in a session of its own."""
         process = FORK.Process(target=self.run, args=[prepare])
@@ -81,7 +87,7 @@ class Training:
     def run(self, prepare: Callable[[], object]) -> None:
         """Is the process that leads the session."""
         os.setsid()
-        log = os.open(self.work_dir.with_suffix('.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
         prepare()
@@ -133,34 +139,36 @@ def wait(process: ForkProcess, seconds: float) -> int | None:
     return None
 
 
-def suffer(training: Training, fault: str, chance: random.Random, count: Count) -> None:
-    """Trains with a fault at a random time, and on until the end."""
+def suffer(training: Training, fault: str, chance: random.Random, count: Count) -> str:
+    """Trains with a fault at a random time, and on until the end; returns what went wrong."""
     state = STATES[fault](training, chance) if fault in STATES else nullcontext({})
     with state as options:
         process = training.start(**options)
-        if fault in STATES:
-            code = wait(process, SECONDS)
-        else:
+        code = None
+        if fault not in STATES:
             code = wait(process, chance.uniform(0, training.seconds))
-            if code is None:
-                strike(fault, training, process.pid, chance)
-            code = wait(process, SECONDS)
+            if code is not None:
+                return OVER
+            strike(fault, training, process.pid, chance)
+        code = wait(process, SECONDS)
     count.injected += 1
     for _ in range(ATTEMPTS):
         if code == 0:
             count.survived += 1
-            return
-        if members(process.pid):  # it hangs
-            return kill_all(process.pid)
+            return ''
+        if members(process.pid):
+            kill_all(process.pid)
+            return 'it hangs'
         count.repeated.append(max(0, training.logged() - training.last()))
         process = training.start()
         code = wait(process, SECONDS)
+    return f'it did not end: {training.log.read_text(errors="replace")[-200:]}'
 
 
 def soak(
     minutes: float, most: int, seed: int, faults: list[str], processes: list[int], folder: Path
-) -> str:
-    """Lets trainings suffer for some minutes, or so often; returns a table."""
+) -> dict[str, Count]:
+    """Lets trainings suffer for some minutes, or so often."""
     chance = random.Random(seed)
     counts = {fault: Count() for fault in faults}
     wholes: dict[tuple[str, int], Training] = {}
@@ -173,7 +181,7 @@ def soak(
             wholes[kind] = whole(*kind, folder)
         found = try_fault(wholes[kind], fault, chance, counts[fault], folder / f'{number}_{name}')
         print(f'{number} {fault}, {name} in {kind[1]}: {found[:3] or "equal"}', flush=True)
-    return table(counts)
+    return counts
 
 
 def try_fault(
@@ -182,11 +190,9 @@ def try_fault(
     """Lets a training suffer; returns what its last checkpoint differs in from the reference's."""
     options = chance.choice([(), ('--save-in-background',)])
     training = replace(reference, work_dir=work_dir, options=options, has_network=fault == LINK)
-    survived = count.survived
-    suffer(training, fault, chance, count)
-    if count.survived == survived:
-        log = work_dir.with_suffix('.log').read_text(errors='replace')
-        return ['it did not end', *log.splitlines()[-1:]]
+    problem = suffer(training, fault, chance, count)
+    if problem:
+        return [problem]
     paths = [each.work_dir / f'iter_{each.last()}.pth' for each in (reference, training)]
     found = different(*map(read_checkpoint, paths))
     count.equal += not found
@@ -205,8 +211,7 @@ def whole(name: str, processes: int, folder: Path) -> Training:
     training = Training(task, processes, place / 'work_dir')
     start = time.monotonic()
     if wait(training.start(), SECONDS) != 0:
-        log = training.work_dir.with_suffix('.log')
-        raise SystemExit(f'{name} does not train: {log.read_text()[-2000:]}')
+        raise SystemExit(f'{name} does not train: {training.log.read_text()[-2000:]}')
     return replace(training, seconds=time.monotonic() - start)
 
 
@@ -220,8 +225,8 @@ def table(counts: dict[str, Count]) -> str:
     return markdown_table(head, rows, 'lrrrr')
 
 
-def main() -> None:
-    """Runs the soak."""
+def main() -> int:
+    """Runs the soak; the exit code is 1 where a training did not end as it should."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--minutes', type=float, default=30)
     parser.add_argument('--count', type=int, default=sys.maxsize, help='no more faults than these')
@@ -235,8 +240,12 @@ def main() -> None:
     for library in LIBRARIES:
         find_library(library)
     with tempfile.TemporaryDirectory() as folder:
-        print(soak(args.minutes, args.count, args.seed, args.faults, args.processes, Path(folder)))
+        counts = soak(
+            args.minutes, args.count, args.seed, args.faults, args.processes, Path(folder)
+        )
+    print(table(counts))
+    return int(any(count.equal < count.injected for count in counts.values()))
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

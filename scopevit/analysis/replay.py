@@ -27,15 +27,15 @@ from scopevit.report import markdown_table
 
 PARTS = ('meta', 'state_dict', 'message_hub', 'random')
 SHOWN = 3
-META = ('seed', 'epoch', 'iter', 'draws', 'terms')
+META = ('seed', 'epoch', 'iter', 'draws', 'skip_bad_samples', 'terms')
 
 
 def replay(config: str | Path, path: str | Path, cfg_options: dict[str, Any] | None = None) -> str:
     """Repeats a step, and tells its loss, then and now, and where it goes wrong.
 
     Args:
-        config: That of the training, which has left it as `failed.py`.
-        path: `failed.pth`, from the work dir of a training whose loss was no number.
+        config: That of the training, which has left it beside, with the ending `.py`.
+        path: `failed_iter_<number>.pth`, from the work dir of a training whose loss was no number.
         cfg_options: Values for the config by dotted key, as where the data is.
 
     Returns:
@@ -57,6 +57,7 @@ def replay(config: str | Path, path: str | Path, cfg_options: dict[str, Any] | N
         )
         check_model_weights(unwrap_model(runner.model), content, path)
         runner.checkpoint = content
+        runner.skip_bad_samples = meta['skip_bad_samples']
         runner.trial = lambda: found.update(repeat_step(runner, content))
         runner.train()
     return describe(meta, found)
@@ -75,7 +76,7 @@ def read_failed(path: str | Path) -> dict[str, Any]:
         missing = [f'meta.{key}' for key in META if key not in parts['meta']]
     if missing:
         raise InputError(
-            f'{path} is not the failed.pth of a training, it has no {", ".join(missing)}'
+            f'{path} is not the failed step of a training, it has no {", ".join(missing)}'
         )
     return dict(parts)
 
@@ -134,10 +135,9 @@ def first_wrong(model: nn.Module) -> Iterator[list[str]]:
 
         return hook
 
+    # Those inside of others first, as they answer.
     handles = [
-        module.register_forward_hook(look(name))
-        for name, module in model.named_modules()
-        if not any(True for _ in module.children())
+        module.register_forward_hook(look(name)) for name, module in model.named_modules() if name
     ]
     try:
         yield found
@@ -162,7 +162,7 @@ def describe(meta: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     then, now = meta['terms'], found['terms']
     names = [*then, *(name for name in now if name not in then)]
     rows = [[name, *(text(terms.get(name)) for terms in (then, now))] for name in names]
-    is_same = [row[1] == row[2] for row in rows]
+    is_same = [name in then and name in now and same(then[name], now[name]) for name in names]
     parts = [
         f'Iteration {meta["iter"] + 1}, {len(meta["draws"])} samples:\n',
         markdown_table(['term of the loss', 'then', 'now'], rows, 'lrr'),
@@ -177,6 +177,11 @@ def describe(meta: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     elif not all(math.isfinite(value) for value in now.values()):
         parts.append('Every module answers numbers: look at the loss itself, and its targets.')
     return '\n'.join(parts)
+
+
+def same(a: float, b: float) -> bool:
+    """Whether two numbers are equal, or both none."""
+    return a == b or (math.isnan(a) and math.isnan(b))
 
 
 def text(value: float | None) -> str:

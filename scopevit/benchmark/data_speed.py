@@ -124,7 +124,7 @@ def run_data_speed(
     if page is not None:
         page_with(page, BEGIN, END, '')
     cfg = load_config(config, cfg_options)
-    require(cfg, 'model', 'train_dataloader')
+    require(cfg, 'model', 'train_dataloader', 'optim_wrapper')
     library = find_library(cfg.get('default_scope'))
     set_loader_defaults(cfg, library)
     with DefaultScope.overwrite_default_scope(library.name):
@@ -170,7 +170,8 @@ def photographs(images: str, cfg: Config) -> list[dict[str, Any]]:
     found = [path for path in paths if cv2.haveImageReader(path)]
     if not found:
         raise InputError(f'--images takes images, and {images} has none')
-    return [dict(img_path=path, gt_label=0, sample_idx=i) for i, path in enumerate(found)]
+    chosen = [found[index] for index in spread_indices(len(found))]
+    return [dict(img_path=path, gt_label=0, sample_idx=i) for i, path in enumerate(chosen)]
 
 
 def own_samples(cfg: Config) -> list[dict[str, Any]]:
@@ -188,8 +189,12 @@ def own_samples(cfg: Config) -> list[dict[str, Any]]:
     dataset: Any = DATASETS.build(copy.deepcopy(cfg.train_dataloader.dataset))
     if not hasattr(dataset, 'get_data_info'):
         raise InputError(f'{key}: {type_name(cfg.train_dataloader.dataset)} has no single samples')
-    indices = np.linspace(0, len(dataset) - 1, min(SAMPLES, len(dataset))).astype(int)
-    return [dataset.get_data_info(index) for index in indices.tolist()]
+    return [dataset.get_data_info(index) for index in spread_indices(len(dataset))]
+
+
+def spread_indices(count: int) -> list[int]:
+    """Returns `SAMPLES` indices, or as many as there are, spread evenly."""
+    return [int(index) for index in np.linspace(0, count - 1, min(SAMPLES, count))]
 
 
 def build_pipelines(cfg: Config) -> list[Pipeline]:

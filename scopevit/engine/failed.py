@@ -16,10 +16,6 @@ from scopevit.engine.sharded import ShardedModel
 from scopevit.errors import InputError
 from scopevit.files import replacing, write_text
 
-FAILED = (
-    'failed'  # stem of the file in the work dir, for other processes than the first with a rank
-)
-
 
 def save_failed(runner: Runner, random: State, terms: Mapping[str, Tensor]) -> str:
     """Saves what the present step depends on, less the images; returns what to tell of it.
@@ -34,11 +30,15 @@ def save_failed(runner: Runner, random: State, terms: Mapping[str, Tensor]) -> s
         terms: Of its loss.
     """
     draws = current_draws(runner)
-    # Of a sharded model, one process has a part.
-    if not draws or isinstance(runner.model, ShardedModel):
+    if draws is None:
         return ''
+    if not draws:
+        return 'the step is not saved: which samples it has is not known any more'
+    if isinstance(runner.model, ShardedModel):
+        return 'the step is not saved: of a sharded model, a process has a part'
     rank = get_rank()
-    path = Path(runner.work_dir, f'{FAILED}_{rank}.pth' if rank else f'{FAILED}.pth')
+    process = f'_process_{rank}' * bool(rank)
+    path = Path(runner.work_dir, f'failed_iter_{runner.iter + 1}{process}.pth')
     config = path.with_suffix('.py')
     model = unwrap_model(runner.model)
     content = {
@@ -46,6 +46,7 @@ def save_failed(runner: Runner, random: State, terms: Mapping[str, Tensor]) -> s
             'seed': runner.seed,
             'epoch': runner.epoch,
             'iter': runner.iter,
+            'skip_bad_samples': runner.skip_bad_samples,
             'draws': [[int(draw), *draw.place] for draw in draws],
             'terms': {name: value.item() for name, value in terms.items()},
         },
@@ -62,11 +63,11 @@ def save_failed(runner: Runner, random: State, terms: Mapping[str, Tensor]) -> s
     return f'tools/analysis_tools/replay.py {config} {path} repeats the step'
 
 
-def current_draws(runner: Runner) -> list[Draw]:
-    """Returns the samples of the present batch; none where the loop is not ours."""
+def current_draws(runner: Runner) -> list[Draw] | None:
+    """Returns the samples of the present batch; None where the loop is not ours."""
     batches = runner.train_dataloader.batch_sampler
     if not isinstance(batches, NumberedBatches):
-        return []
+        return None
     loop = runner.train_loop
     number = loop.iter
     if isinstance(loop, ResumableEpochLoop):

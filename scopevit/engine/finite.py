@@ -51,7 +51,7 @@ class FiniteLossHook(Hook):
         def parse_and_check(losses: Any) -> tuple[Tensor, dict[str, Tensor]]:
             loss, terms = parse(losses)
             is_wrong = not math.isfinite(loss.item())
-            said = 'of another process'
+            said = 'the loss of another process is no number'
             if is_wrong:
                 lines = self.describe(runner, terms), save_failed(runner, self.random, terms)
                 said = '; '.join(line for line in lines if line)

@@ -31,6 +31,7 @@ class CarefulCheckpointHook(CheckpointHook):
 
     _validated = False  # whether what is saved has been
     _last: dict[str, Any] | None = None  # meta of the last checkpoint
+    _outdated: list[str] | None = None  # what is to be removed, while others are written
 
     def before_train(self, runner: Runner) -> None:
         """Removes what a training that was killed has left of a checkpoint."""
@@ -79,7 +80,8 @@ class CarefulCheckpointHook(CheckpointHook):
         before = pointer.read_bytes() if pointer.is_file() else None
         with self._removing_last(runner):
             super()._save_checkpoint_with_step(runner, step, meta)
-            if runner.writer.background and is_main_process():
+            is_local = '://' not in self.out_dir
+            if runner.writer.background and is_main_process() and is_local:
                 # mmengine has it name the checkpoint, which is still being written.
                 pointer.unlink() if before is None else write_bytes(pointer, before)
             self._point_to(runner, self.last_ckpt)
@@ -104,6 +106,7 @@ class CarefulCheckpointHook(CheckpointHook):
             runner: Of the training.
             meta: `epoch` and `iter`; where the last checkpoint is of these, it is left at that.
         """
+        runner.writer.wait()
         if self._last is not None and all(self._last[key] == meta[key] for key in meta):
             return f'{self.last_ckpt} has it'
         runner.resume_hook.gather(runner, buffers=True)
@@ -128,13 +131,17 @@ class CarefulCheckpointHook(CheckpointHook):
     @contextmanager
     def _removing_last(self, runner: Runner) -> Iterator[None]:
         """Puts off what mmengine removes until all is written, and spares what was written anew."""
+        if self._outdated is not None:  # a best checkpoint, before which another one is saved
+            yield
+            return
         runner.writer.wait()  # mmengine looks which files there are
         outdated: list[str] = []
+        self._outdated = outdated
         remove, self.file_backend.remove = self.file_backend.remove, outdated.append
         try:
             yield
         finally:
-            self.file_backend.remove = remove
+            self.file_backend.remove, self._outdated = remove, None
         # mmengine keeps the path of one metric as an attribute, those of several in a dict.
         bests = vars(self).get('best_ckpt_path_dict') or {'': vars(self).get('best_ckpt_path')}
         current = (self.last_ckpt, *bests.values())

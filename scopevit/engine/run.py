@@ -221,7 +221,9 @@ def run_training(runner: CheckedRunner, stop: StopHook) -> None:
             leave_process_group()
         raise
     finally:
-        runner.writer.finish()
+        error = runner.writer.finish()
+        if error is not None:
+            runner.logger.error(str(error))
         for hook in runner.hooks:
             if isinstance(hook, WatchdogHook):
                 hook.after_run()  # whatever has ended the training
@@ -230,7 +232,8 @@ def run_training(runner: CheckedRunner, stop: StopHook) -> None:
 def report_left_out(runner: CheckedRunner) -> None:
     """Writes which samples were left out, of all processes, if any was."""
     found: list[list[dict[str, Any]]] = all_gather_object(left_out_of(runner.train_dataloader))
-    samples = sorted((sample for part in found for sample in part), key=lambda s: s['index'])
+    by_index = {sample['index']: sample for part in found for sample in part}
+    samples = [by_index[index] for index in sorted(by_index)]
     if samples and is_main_process():
         path = Path(runner.work_dir, 'skipped_samples.json')
         write_json(path, samples)

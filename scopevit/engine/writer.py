@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from scopevit.errors import InputError
 from scopevit.files import flush, replacing
 
 
@@ -50,10 +51,12 @@ class Writer:
         while self._pending:
             self._pending.pop(0).result()
 
-    def finish(self) -> None:
-        """Waits until all is done, whether it has failed or not."""
+    def finish(self) -> BaseException | None:
+        """Waits until all is done; returns what has failed and was not raised."""
         if self._pool is not None:
             self._pool.shutdown()
+        errors = [future.exception() for future in self._pending]
+        return next((error for error in errors if error is not None), None)
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[Path]:
@@ -68,23 +71,31 @@ class Writer:
                 flush(part)  # a machine that goes down leaves the whole file or none
             flush_folder(path)
             return
-        descriptor = os.memfd_create(path.name)  # a file in memory
+        try:
+            descriptor = os.memfd_create(path.name)  # a file in memory
+        except OSError as error:
+            raise InputError(f'no memory for {path}: {error.strerror}') from error
         try:
             yield Path('/proc/self/fd', str(descriptor))
-        except BaseException:
+        except BaseException as error:
             os.close(descriptor)
+            if isinstance(error, OSError):
+                raise InputError(f'no memory for {path}: {error.strerror}') from error
             raise
         self.do(copy_whole, descriptor, path)
 
 
 def copy_whole(descriptor: int, path: Path) -> None:
     """Writes a file that is open to a disk, and closes it."""
-    with os.fdopen(descriptor, 'rb') as source:
-        source.seek(0)
-        with replacing(path) as part:
-            with part.open('wb') as target:
-                shutil.copyfileobj(source, target)
-            flush(part)
+    with os.fdopen(descriptor, 'r+b') as source:
+        try:
+            source.seek(0)
+            with replacing(path) as part:
+                with part.open('wb') as target:
+                    shutil.copyfileobj(source, target)
+                flush(part)
+        finally:
+            source.truncate(0)  # processes that load data may have it open, too
     flush_folder(path)
 
 

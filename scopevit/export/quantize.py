@@ -29,7 +29,7 @@ DEQUANTIZED = '_DequantizeLinear_Output'  # the end of ONNX Runtime's names of t
 PARTS = 8  # of the network, from its images to its answers, that are tried one by one
 RANKED_ON = 8  # images at most, for which part suffers most
 ROUNDS = 11  # of timing
-LIMIT = 0.01  # share of the answers that may become others, where no metric is measured
+LIMIT = 0.01  # share of the answers that may become others
 
 
 def write_int8(
@@ -170,7 +170,8 @@ def quantize(
             is_any = True
     if not is_any:
         raise InputError(
-            f'--int8: each part of the network changes over {limit:.0%} of the answers'
+            f'--int8: each part of the network changes over {limit:.0%} of the answers, or gives '
+            'what is no number'
         )
 
 

@@ -83,6 +83,9 @@ class RandAugment(auto_augment.RandAugment):
     """Takes the operations of this module where it has them."""
 
     def __init__(self, policies: str | Sequence[dict[str, Any]], *args: Any, **kwargs: Any) -> None:
+        if isinstance(policies, str) and policies not in auto_augment.RANDAUG_POLICIES:
+            known = ', '.join(auto_augment.RANDAUG_POLICIES)
+            raise ValueError(f'policies of scopevit/RandAugment are {known}, not {policies!r}')
         given = auto_augment.RANDAUG_POLICIES[policies] if isinstance(policies, str) else policies
         ours = [{**step, 'type': OPERATIONS.get(step['type'], step['type'])} for step in given]
         super().__init__(ours, *args, **kwargs)
@@ -92,6 +95,8 @@ class _ByLevel:
     """An operation of mmpretrain that changes each pixel by its own level alone."""
 
     def transform(self, results: Results) -> Results:
+        if not is_plain(results['img']):
+            return super().transform(results)  # type: ignore[misc]
         results['img'] = tables.map_levels(super().transform, results['img'])  # type: ignore[misc]
         return results
 
@@ -114,6 +119,8 @@ class SolarizeAdd(_ByLevel, auto_augment.SolarizeAdd):
 
 class AutoContrast(auto_augment.AutoContrast):
     def transform(self, results: Results) -> Results:
+        if not is_plain(results['img']):
+            return super().transform(results)
         if not self.random_disable():
             image = results['img']
             results['img'] = cv2.LUT(image, tables.auto_contrast_tables(image))
@@ -122,6 +129,8 @@ class AutoContrast(auto_augment.AutoContrast):
 
 class Equalize(auto_augment.Equalize):
     def transform(self, results: Results) -> Results:
+        if not is_plain(results['img']):
+            return super().transform(results)
         if not self.random_disable():
             image = results['img']
             results['img'] = cv2.LUT(image, tables.equalize_tables(image))
@@ -136,6 +145,8 @@ def draw_magnitude(operation: Any) -> float:
 
 class Contrast(auto_augment.Contrast):
     def transform(self, results: Results) -> Results:
+        if not is_plain(results['img']):
+            return super().transform(results)
         if not self.random_disable():
             image, factor = results['img'], 1 + draw_magnitude(self)
             results['img'] = cv2.LUT(image, tables.contrast_table(image, factor))
@@ -150,7 +161,7 @@ def border_color(operation: Any) -> tuple[int, ...]:
 
 class Shear(auto_augment.Shear):
     def transform(self, results: Results) -> Results:
-        if self.interpolation != 'bicubic':
+        if self.interpolation != 'bicubic' or not is_plain(results['img']):
             return super().transform(results)
         if not self.random_disable():
             axis = 1 if self.direction == 'horizontal' else 0
@@ -161,7 +172,7 @@ class Shear(auto_augment.Shear):
 
 class Translate(auto_augment.Translate):
     def transform(self, results: Results) -> Results:
-        if self.interpolation != 'bicubic':
+        if self.interpolation != 'bicubic' or not is_plain(results['img']):
             return super().transform(results)
         if not self.random_disable():
             image = results['img']

@@ -47,7 +47,7 @@ def test_a_step_is_repeated_to_the_last_bit(
     monkeypatch.setattr(ImageClassifier, 'loss', loss)
     task.config.write_text(f'{task.config.read_text()}{KINDS[kind]}\n')
     line = fails('train', task.config, '--work-dir', task.work_dir)
-    saved = [task.work_dir / f'failed{ending}' for ending in ('.py', '.pth')]
+    saved = [task.work_dir / f'failed_iter_6{ending}' for ending in ('.py', '.pth')]
     assert 'the loss is nan at iteration 6' in line
     assert f'; tools/analysis_tools/replay.py {saved[0]} {saved[1]} repeats the step' in line
 
@@ -76,7 +76,7 @@ def test_modules_that_go_wrong_are_named(task: Task, fails: Callable[..., str]) 
     line = fails('train', task.config, '--work-dir', task.work_dir, '--cfg-options',
                  'optim_wrapper.optimizer.lr=1e25', 'optim_wrapper.clip_grad=None')  # fmt: skip
     assert 'at iteration 2' in line
-    report = replay.replay(task.work_dir / 'failed.py', task.work_dir / 'failed.pth')
+    report = replay.replay(*(task.work_dir / f'failed_iter_2{end}' for end in ('.py', '.pth')))
     assert 'terms are as they were' in report
     [named] = [part for part in report.splitlines() if part.startswith('Numbers in, but not out')]
     assert 'backbone.' in named
@@ -94,6 +94,23 @@ def test_what_is_no_number() -> None:
     assert found == ['1 (Root)']  # what comes after got what is none
     model(torch.tensor([4.0, -1.0]))
     assert found == ['1 (Root)']
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(self.inner(x) * torch.inf)
+
+    with replay.first_wrong(nn.Sequential(Block())) as found:
+        Block()(torch.tensor(1.0))
+        nn.Sequential(Block())(torch.tensor(1.0))
+    assert found == []  # others than the model's
+    model = nn.Sequential(Block(), nn.Identity())
+    with replay.first_wrong(model) as found:
+        model(torch.tensor(1.0))
+    assert found == ['0 (Block)']  # by what it does itself
     assert replay.has_wrong({'a': [torch.tensor(1), (torch.tensor(torch.inf),)]})
     assert not replay.has_wrong({'a': [torch.tensor(1), None, 'b']})
     found_weights = dict(terms={'loss': 1.0}, modules=[], weights=list('abcd'))
@@ -108,11 +125,13 @@ def test_other_files_are_refused(tmp_path: Path, fails: Callable[..., str], task
     torch.save({'meta': {}, 'state_dict': {}}, path)
     line = fails('analysis_tools/replay', task.config, path)
     assert (
-        line == f'error: {path} is not the failed.pth of a training, it has no message_hub, random'
+        line == f'error: {path} is not the failed step of a training, it has no message_hub, random'
     )
     torch.save(dict.fromkeys(replay.PARTS, {}), path)
     line = fails('analysis_tools/replay', task.config, path)
-    assert line.endswith('it has no meta.seed, meta.epoch, meta.iter, meta.draws, meta.terms')
+    assert line.endswith(
+        'it has no meta.seed, meta.epoch, meta.iter, meta.draws, meta.skip_bad_samples, meta.terms'
+    )
 
 
 def test_a_disk_that_is_full(task: Task, fails: Callable[..., str], monkeypatch) -> None:

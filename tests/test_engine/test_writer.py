@@ -127,6 +127,31 @@ def test_a_full_disk_ends_the_training(
     read_checkpoint(task.work_dir / 'iter_4.pth')
 
 
+@pytest.mark.parametrize('options', [(), ('--save-in-background',)])
+def test_old_checkpoints_go(
+    options: tuple[str, ...], task: Task, tool: Callable[..., tuple[int, str]]
+) -> None:
+    # The best one of the last epoch is saved between two of the others.
+    best = "save_best='accuracy/top1', rule='greater'"
+    assert best in task.config.read_text()
+    code, err = tool('train', task.config, '--work-dir', task.work_dir, *options, '--cfg-options',
+                     'default_hooks.checkpoint.interval=5',
+                     'default_hooks.checkpoint.max_keep_ckpts=1')  # fmt: skip
+    assert code == 0, err
+    last = (task.work_dir / 'last_checkpoint').read_text()
+    names = {path.name for path in task.work_dir.glob('*.pth')}
+    assert len({name for name in names if name.startswith('iter_')}) == 1
+    assert len({name for name in names if name.startswith('best_')}) == 1
+    assert last in names
+
+
+def test_what_failed_last_is_told() -> None:
+    each = Writer(background=True)
+    each.do(int, 'x')
+    assert isinstance(each.finish(), ValueError)
+    assert Writer().finish() is None
+
+
 def test_a_writer_at_once_tells_at_once(tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
     where = Writer().writing(tmp_path / 'file' / 'a.pth')

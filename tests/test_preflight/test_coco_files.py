@@ -47,7 +47,7 @@ def test_something_without_an_id(name, what, boxes):
     del boxes.coco['train'][name][1]['id']
     found = {f.what: f for f in boxes.findings()}
     assert shape(found[f'{what} without id']) == ('error', f'{what} without id', 'train', 1)
-    assert f'train.json: one of {what} has no id' in found[f'{what} without id'].text
+    assert f'train.json: {what}[1] has no id' in found[f'{what} without id'].text
 
 
 def test_two_categories_of_one_id(boxes):

@@ -1,6 +1,6 @@
 """Repeats the step that ended a training, whose loss was no number.
 
-    python tools/analysis_tools/replay.py WORK_DIR/failed.py WORK_DIR/failed.pth
+    python tools/analysis_tools/replay.py WORK_DIR/failed_iter_17.py WORK_DIR/failed_iter_17.pth
 
 With `SCOPEVIT_DEBUG=1` in the environment, an error shows its whole traceback.
 """
@@ -15,7 +15,7 @@ from scopevit.cli import add_config_options, run_tool
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='that of the training')
-    parser.add_argument('checkpoint', help='failed.pth, from its work dir')
+    parser.add_argument('checkpoint', help='failed_iter_*.pth, from its work dir')
     add_config_options(parser)
     args = parser.parse_args(argv)
     print(replay(args.config, args.checkpoint, args.cfg_options))

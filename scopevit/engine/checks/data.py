@@ -22,10 +22,13 @@ def check_files(cfg: Config, *modes: str) -> None:
     for mode in modes:
         dataset = (cfg.get(f'{mode}_dataloader') or {}).get('dataset', {})
         check_dataset_files(dataset, f'{mode}_dataloader.dataset', cfg.default_scope)
-        if mode == 'test':  # of a training, scopevit/preflight tells it
-            check_tested(dataset, f'{mode}_dataloader.dataset.ann_file', cfg.default_scope)
         metrics = cfg.get(f'{mode}_evaluator') or []
-        for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+        metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+        if mode == 'test':  # of a training, scopevit/preflight tells it
+            evaluates = any(not metric.get('format_only') for metric in metrics)
+            key = f'{mode}_dataloader.dataset.ann_file'
+            check_tested(dataset, key, cfg.default_scope, evaluates)
+        for metric in metrics:
             path, key = metric.get('ann_file'), f'{mode}_evaluator.ann_file'
             if isinstance(path, str) and path:
                 coco = check_annotation_file(Path(path), key)
@@ -37,13 +40,13 @@ def check_files(cfg: Config, *modes: str) -> None:
                     check_ids(coco, Path(path), cfg.default_scope)
 
 
-def check_tested(dataset: dict[str, Any], key: str, scope: str) -> None:
+def check_tested(dataset: dict[str, Any], key: str, scope: str, evaluates: bool) -> None:
     """Raises an InputError where ids in COCO files of a test would lose images or annotations."""
     for path in annotation_files(dataset):
         if path.suffix == '.json' and path.is_file():
             coco = read_coco(path, key)
             if coco.is_coco:
-                check_ids(coco, path, scope)
+                check_ids(coco, path, scope, evaluates)
 
 
 def annotation_files(cfg: dict[str, Any]) -> list[Path]:

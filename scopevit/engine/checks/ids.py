@@ -22,9 +22,9 @@ class Problem(NamedTuple):
     text: str
 
 
-def check_ids(coco: CocoFile, path: Path, scope: str) -> None:
+def check_ids(coco: CocoFile, path: Path, scope: str, evaluates: bool = True) -> None:
     """Raises an InputError where ids of a file would end a test, or make its metric another."""
-    for problem in id_problems(coco, path, scope, evaluates=True):
+    for problem in id_problems(coco, path, scope, evaluates):
         raise InputError(problem.text)
 
 
@@ -46,7 +46,8 @@ def id_problems(coco: CocoFile, path: str | Path, scope: str, evaluates: bool) -
     ):
         count = sum(key is None for key in ids)
         if count:
-            text = f'{path}: one of {name} has no id: give each an id of its own'
+            place = next(i for i, key in enumerate(ids) if key is None)
+            text = f'{path}: {name}[{place}] has no id: give each an id of its own'
             yield Problem(f'{name} without id', count, text)
         twice = [key for key in coco.repeated.get(name, []) if key is not None]
         if twice:

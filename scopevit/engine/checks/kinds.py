@@ -75,7 +75,7 @@ def is_written(name: Any, is_top: bool) -> bool:
     if name.isidentifier():
         return not iskeyword(name)
     try:
-        return not is_top and literal_eval(f"'{name}'") is not None
+        return not is_top and literal_eval(f"'{name}'") == name
     except (SyntaxError, ValueError):
         return False
 
