@@ -18,8 +18,8 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import torch
-from faults import LINK, STATES, kill_all, members, possible, strike
 from killed import different
+from soak_faults import LINK, STATES, kill_all, members, possible, strike
 from tasks import MAKE_DATA, Task, write_task
 
 from scopevit.checkpoint import read_checkpoint

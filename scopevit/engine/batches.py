@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch.utils.data import BatchSampler, Sampler
 
 # They begin no pass anew: what was drawn in all is their place, not what was drawn of a pass.
 ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
+PR_SET_PDEATHSIG = 1  # of Linux's prctl.h: the signal that comes when the parent has died
 KEPT = 256  # batches whose samples are known still, more than workers load ahead
 LEAVING = multiprocessing.RawValue(ctypes.c_bool, False)  # whether this process exits
 
@@ -130,6 +132,9 @@ class CalmWorker:
 
     They come to all processes, from a terminal or a cluster; the samples of the step that is to be
     finished then are still needed. The parent ends its workers by SIGTERM, too, when it exits.
+
+    Where the parent is killed, the system ends them. One that had more to hand over than a pipe
+    holds, as masks, would wait for ever for somebody to take it.
     """
 
     def __init__(self, start: Callable[[int], None] | None) -> None:
@@ -141,6 +146,8 @@ class CalmWorker:
         for each in (signal.SIGINT, signal.SIGUSR1):
             signal.signal(each, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self.leave_with_parent)
+        if sys.platform == 'linux':
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def leave_with_parent(self, number: int, frame: object) -> None:
         """Handles SIGTERM."""

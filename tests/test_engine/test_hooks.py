@@ -7,6 +7,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.logging import MessageHub
 
 from scopevit.engine import hooks
+from scopevit.engine.writer import Writer
 
 
 @pytest.mark.parametrize('metrics', [['a'], ['a', 'b']])
@@ -24,6 +25,7 @@ def test_best_checkpoints_go_after_the_next_are_written(metrics, tmp_path):
         iter = 0
         logger = logging.getLogger('test')
         message_hub = MessageHub('test_best_checkpoints')
+        writer = Writer()
 
         def save_checkpoint(self, out_dir: str, filename: str, **kwargs) -> None:
             (tmp_path / filename).touch()

@@ -2,6 +2,9 @@
 
 import copy
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +109,31 @@ def test_a_data_set_can_be_copied() -> None:
     copied = copy.deepcopy(dataset)
     assert copied.__getitems__.dataset is copied
     assert copied.__getitems__.allowed == 2
+
+
+# Its worker has more to hand over than a pipe holds.
+KILLED_WHILE_LOADING = """
+import os, signal
+import numpy as np
+from torch.utils.data import DataLoader
+from scopevit.engine.samples import make_repeatable
+
+loader = DataLoader([np.zeros(2**20)] * 8, num_workers=1, collate_fn=list)
+make_repeatable(loader, 0)
+batches = iter(loader)
+next(batches)
+print(batches._workers[0].pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_loads_ends_with_who_trains() -> None:
+    command = [sys.executable, '-c', KILLED_WHILE_LOADING]
+    # The worker has the other end of this pipe, too: its end is the end of all.
+    ended = subprocess.run(command, stdout=subprocess.PIPE, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+    worker = Path('/proc', ended.stdout.decode().strip(), 'stat')
+    assert not worker.exists() or worker.read_text().rpartition(') ')[2].startswith('Z')
 
 
 def test_a_pipeline_that_drops_all(make_task: Callable[[str], Task], fails: Callable) -> None:
