@@ -117,24 +117,30 @@ class SolarizeAdd(_ByLevel, auto_augment.SolarizeAdd):
     pass
 
 
-class AutoContrast(auto_augment.AutoContrast):
+class _ByTables:
+    """An operation of mmpretrain that looks levels up in tables, which depend on the image."""
+
     def transform(self, results: Results) -> Results:
         if not is_plain(results['img']):
-            return super().transform(results)
-        if not self.random_disable():
+            return super().transform(results)  # type: ignore[misc]
+        if not self.random_disable():  # type: ignore[attr-defined]
             image = results['img']
-            results['img'] = cv2.LUT(image, tables.auto_contrast_tables(image))
+            results['img'] = cv2.LUT(image, self.make_tables(image))
         return results
 
+    def make_tables(self, image: np.ndarray) -> np.ndarray:
+        """Returns what becomes of each level: (256,), or (256, 1, 3) by channel."""
+        raise NotImplementedError
 
-class Equalize(auto_augment.Equalize):
-    def transform(self, results: Results) -> Results:
-        if not is_plain(results['img']):
-            return super().transform(results)
-        if not self.random_disable():
-            image = results['img']
-            results['img'] = cv2.LUT(image, tables.equalize_tables(image))
-        return results
+
+class AutoContrast(_ByTables, auto_augment.AutoContrast):
+    def make_tables(self, image: np.ndarray) -> np.ndarray:
+        return tables.auto_contrast_tables(image)
+
+
+class Equalize(_ByTables, auto_augment.Equalize):
+    def make_tables(self, image: np.ndarray) -> np.ndarray:
+        return tables.equalize_tables(image)
 
 
 def draw_magnitude(operation: Any) -> float:
@@ -143,14 +149,9 @@ def draw_magnitude(operation: Any) -> float:
     return operation.random_negative(operation.random_magnitude() if fixed is None else fixed)
 
 
-class Contrast(auto_augment.Contrast):
-    def transform(self, results: Results) -> Results:
-        if not is_plain(results['img']):
-            return super().transform(results)
-        if not self.random_disable():
-            image, factor = results['img'], 1 + draw_magnitude(self)
-            results['img'] = cv2.LUT(image, tables.contrast_table(image, factor))
-        return results
+class Contrast(_ByTables, auto_augment.Contrast):
+    def make_tables(self, image: np.ndarray) -> np.ndarray:
+        return tables.contrast_table(image, 1 + draw_magnitude(self))
 
 
 def border_color(operation: Any) -> tuple[int, ...]:
