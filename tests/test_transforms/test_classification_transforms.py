@@ -93,6 +93,19 @@ def test_images_of_one_level(kind: str, image: np.ndarray) -> None:
     assert np.array_equal(run(theirs, image, 0)['img'], run(ours, image, 0)['img'])
 
 
+@pytest.mark.parametrize(('kind', 'settings'), [
+    ('Contrast', dict(magnitude=0.5)),
+    ('Brightness', dict(magnitude=0.5)),
+    ('Shear', dict(magnitude=0.2, interpolation='bicubic', pad_val=0)),
+    ('Translate', dict(magnitude=0.2, interpolation='bicubic', pad_val=0)),
+])  # fmt: skip
+def test_images_of_other_types_go_the_librarys_way(kind: str, settings: dict[str, Any]) -> None:
+    theirs, ours = both(kind, prob=1.0, **settings)
+    image = photograph(60).astype(np.float32)
+    expected, found = (run(step, image, 0)['img'] for step in (theirs, ours))
+    assert expected.dtype == found.dtype and np.array_equal(expected, found)
+
+
 @pytest.mark.parametrize('direction', ['horizontal', 'vertical'])
 @pytest.mark.parametrize('kind', ['Shear', 'Translate'])
 @pytest.mark.parametrize('magnitude', [0.0, 0.01, 0.5, -0.313, 1.2])
