@@ -70,7 +70,8 @@ def describe_operators() -> dict[str, Any]:
     names = [
         name
         for name, function in functions
-        if function.__module__ == operators.__name__ and not name.startswith(('_', 'get_compil'))
+        if f'{function.__module__}.'.startswith(f'{operators.__name__}.')
+        and not name.startswith(('_', 'get_compil'))
     ]
     return {'compiled': False, 'file': file, 'stand-ins': names}
 

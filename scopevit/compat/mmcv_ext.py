@@ -8,7 +8,7 @@ does not build for torch >= 2.14 as it is (C++17 set, C++20 needed). mmcv-lite s
 part of `mmcv/ops` and lacks only the extension.
 
 Way out: a module `mmcv._ext` whose operators are torchvision's or plain torch, see
-`standins/mmcv_ext.py`. A compiled extension, where there is one, is found first.
+`standins/mmcv_ext`. A compiled extension, where there is one, is found first.
 
 Delete when: mmcv (or a fork accepted by mmdet) has wheels for every torch we support.
 """
@@ -20,4 +20,4 @@ WRITTEN_FOR = {'mmcv-lite': '>=2.0,<2.2'}
 
 def apply() -> None:
     """Offers `mmcv._ext` to those who have none."""
-    offer('mmcv._ext', STANDINS / 'mmcv_ext.py')
+    offer('mmcv._ext', STANDINS / 'mmcv_ext')

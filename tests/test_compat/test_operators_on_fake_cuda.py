@@ -94,5 +94,5 @@ def test_batched_nms(dtype):
 def test_overlaps_of_the_operators_that_go_box_by_box():
     """Of soft NMS and `nms_match`: as often as numbers say, they look for the best box left."""
     with only_fake_cuda():
-        out = EXT._iou_with_one(cuda(4), cuda(9, 4), 1)
+        out = EXT.boxes._iou_with_one(cuda(4), cuda(9, 4), 1)
         assert facts(out) == ((9,), torch.float32, 'cuda')
