@@ -19,7 +19,7 @@ ERROR: No matching distribution found for torch==2.6.*
 FAKE_PYTHON = """#!/bin/sh
 case "$*" in
     *sys.version.startswith*) case "$*" in *"'3.12.'"*) exit 0 ;; esac; exit 1 ;;
-    '-m venv --clear '*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+    '-m venv '*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     '-m pip list '*) echo '[{"name": "torch", "version": "2.8.0"},' \\
         '{"name": "numpy", "version": "2.3.1"}, {"name": "onedl-mmcv", "version": "2.3.6"}]' ;;
     *torch==2.6*) printf '%s' "$NO_TORCH" >&2; exit 1 ;;

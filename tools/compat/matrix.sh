@@ -17,20 +17,29 @@ case ${1-} in
 esac
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=${WORK:-$root/work_dirs/matrix}
+export PYTHONPATH=$root
 [ $# -gt 0 ] || set -- -m 'not slow'
-# Under these names, without a compiler, they have no wheel of mmcv: its pure part builds by itself.
+# PyPI has their sources alone; of mmcv's, MMCV_WITH_OPS=0 builds what is Python.
 forks=(onedl-mmengine onedl-mmcv onedl-mmdetection onedl-mmsegmentation onedl-mmpretrain)
 
 # Prints a Python of a version, of PATH, of pyenv, or that uv has or gets.
 find_python() {
     local python
     for python in "python$1" ~/.pyenv/versions/"$1".*/bin/python "$(uv python find "$1" || true)"; do
-        if "$python" -c "import ensurepip, sys; assert sys.version.startswith('$1.')"; then
+        if "$python" -c "import sys; assert sys.version.startswith('$1.')"; then
             echo "$python"
             return
         fi
     done 2>/dev/null
     uv python install "$1" >&2 && uv python find "$1"
+}
+
+make_environment() {
+    if command -v uv >/dev/null; then
+        uv venv --quiet --seed --python "$1" "$environment"
+    else
+        "$1" -m venv "$environment"
+    fi
 }
 
 # step NAME COMMAND ...: runs a step of a cell, and writes its seconds
@@ -60,7 +69,7 @@ run_cell() {
     local base version=$1 torch=$2 libraries=$3
     shift 3
     base=$(find_python "$version") || { echo "ERROR: there is no Python $version"; return 1; }
-    "$base" -m venv --clear "$environment" || return
+    make_environment "$base" || return
     step torch install_torch "$torch" || return
     step rest install_rest "$libraries" || return
     "$python" -m pip list --format=json >"$cell/packages.json" || return
