@@ -67,7 +67,7 @@ def is_fit(module: str) -> bool:
         return False
 
 
-OWNERS = packages_distributions()
+OWNERS = packages_distributions() if sys.argv[2] == 'foreign' else {}
 is_wanted = {'missing': is_missing, 'foreign': is_foreign}[sys.argv[2]]
 found = []
 for role in sys.argv[3:]:
