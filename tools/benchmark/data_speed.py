@@ -7,7 +7,8 @@ import argparse
 import sys
 
 from scopevit.benchmark.data_speed import run_data_speed
-from scopevit.cli import ConfigOptions, run_tool
+from scopevit.cli import run_tool
+from scopevit.config_options import ConfigOptions
 
 
 def main(argv: list[str] | None = None) -> None:
