@@ -229,7 +229,7 @@ def dump_predictions(cfg: Config, library: Library, out: str) -> None:
 def unformatted(cfg: Config) -> Iterator[None]:
     """Leaves the text of a config as mmengine puts it together, without making it pretty.
 
-    For a checkpoint, that would take as long as to copy the weights of ScopeViT-tiny.
+    For a checkpoint, that would take nearly as long as to copy ScopeViT-tiny and its optimizer.
     """
     formats = vars(cfg)['_format_python_code']
     vars(cfg)['_format_python_code'] = False
