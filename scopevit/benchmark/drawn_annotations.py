@@ -61,6 +61,18 @@ def annotate(paths: Sequence[str], cfg: Config, folder: Path) -> list[dict[str, 
     return [label_map(path, folder, is_reduced, generator) for path in paths]
 
 
+def image_size(path: str) -> tuple[int, int]:
+    """Returns height and width of an image.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    image = cv2.imread(path)
+    if image is None:
+        raise InputError(f'--images: cannot read {path}')
+    return image.shape[0], image.shape[1]
+
+
 def polygon(height: int, width: int, generator: np.random.Generator) -> np.ndarray:
     """Returns a star-shaped polygon in an image, (CORNERS, 2) as x and y."""
     low, high = np.log(SHARES)
@@ -74,7 +86,7 @@ def polygon(height: int, width: int, generator: np.random.Generator) -> np.ndarr
 
 def objects(path: str, number: int, generator: np.random.Generator) -> dict[str, Any]:
     """Returns a photograph with objects as polygons and boxes, as mmdet's data sets give them."""
-    height, width = cv2.imread(path).shape[:2]
+    height, width = image_size(path)
     instances = []
     for _ in range(OBJECTS):
         corners = polygon(height, width, generator)
@@ -90,7 +102,7 @@ def label_map(
     path: str, folder: Path, is_reduced: bool, generator: np.random.Generator
 ) -> dict[str, Any]:
     """Writes the label map of a photograph; returns both as mmseg's data sets give them."""
-    height, width = cv2.imread(path).shape[:2]
+    height, width = image_size(path)
     # Each pixel has the label of the point next to it.
     points = generator.uniform(0, 1, (SEGMENTS, 2)) * (height, width)
     rows, columns = (np.arange(size)[:, None] for size in (height, width))

@@ -1,6 +1,6 @@
 """mmdet's steps of the COCO recipes, registered with `scopevit/` before their names."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import cv2
 import mmcv
@@ -12,7 +12,7 @@ from mmdet.structures.mask import BitmapMasks
 from scopevit.transforms.pixels import FLIP_CODES, FastFlip, Results, is_plain, planes
 
 
-def has_masks(masks: Any) -> bool:
+def has_masks(masks: Any) -> TypeGuard[BitmapMasks]:
     """Whether there are masks, as pixels of 8 bits."""
     return type(masks) is BitmapMasks and len(masks) > 0 and masks.masks.dtype == np.uint8
 

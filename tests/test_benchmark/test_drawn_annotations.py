@@ -9,6 +9,7 @@ import pytest
 from mmengine.config import Config
 
 from scopevit.benchmark.drawn_annotations import CLASSES, CORNERS, OBJECTS, annotate
+from scopevit.errors import InputError
 
 HEIGHT, WIDTH = 40, 60
 
@@ -59,3 +60,10 @@ def test_label_maps(is_reduced: bool, paths: list[str], tmp_path: Path) -> None:
         assert labels.shape == (HEIGHT, WIDTH) and labels.max() < CLASSES
         assert len(np.unique(labels)) > 4
     assert not np.array_equal(*maps)
+
+
+def test_a_damaged_photograph(tmp_path: Path) -> None:
+    path = tmp_path / 'a.png'
+    path.write_bytes(b'no image')
+    with pytest.raises(InputError, match=f'^--images: cannot read {path}$'):
+        annotate([str(path)], recipe('mmdet'), tmp_path)
