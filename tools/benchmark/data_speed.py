@@ -15,7 +15,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', metavar='CONFIG', help='the recipe')
     parser.add_argument(
-        '--images', metavar='DIR', help="photographs in place of a classifier's own data set"
+        '--images',
+        metavar='DIR',
+        help="photographs in place of the recipe's own data set, annotated at random",
     )
     parser.add_argument(
         '--gpu-images-per-second',
