@@ -1,5 +1,6 @@
 """Times networks in the runtimes that they are exported to, against PyTorch, in turn."""
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -43,6 +44,8 @@ def run_export_speed(
 ) -> str:
     """Measures checkpoints end to end and ScopeViT-tiny; writes, and returns, the tables.
 
+    What a run before measured on this machine is taken from its report, in the same folder.
+
     Args:
         checkpoints: Files of trainings.
         images: For each, a folder of images to predict, and to calibrate 8 bits on.
@@ -61,15 +64,18 @@ def run_export_speed(
         page_with(page, BEGIN, END, '')
     folder = make_folder(out)
     pixels = [read_pixels(photos) for photos in images]
-    made: list[Callable[[], Case]] = [partial(measure_network, *size) for size in SIZES]
-    made += [
-        partial(measure_checkpoint, Path(checkpoint), photos, read, folder)
-        for checkpoint, photos, read in zip(checkpoints, images, pixels, strict=True)
-    ]
-    cases: list[Case] = []
+    made: dict[str, Callable[[], Case]] = {
+        network_name(*size): partial(measure_network, *size) for size in SIZES
+    }
+    for checkpoint, photos, read in zip(map(Path, checkpoints), images, pixels, strict=True):
+        made[checkpoint_name(checkpoint)] = partial(
+            measure_checkpoint, checkpoint, photos, read, folder
+        )
     machine = describe_machine('cpu')
-    for measure_case in made:
-        cases.append(measure_case())
+    known = read_cases(folder / 'report.json', machine, [Path(c) for c in checkpoints])
+    cases: list[Case] = []
+    for name, measure_case in made.items():
+        cases.append(known[name] if name in known else measure_case())
         report = make_report(cases, machine)
         # After each: all of them take an hour.
         write_text(folder / 'report.md', report)
@@ -79,6 +85,39 @@ def run_export_speed(
     if page is not None:
         write_text(Path(page), page_with(page, BEGIN, END, report))
     return report
+
+
+def read_cases(path: Path, machine: dict[str, str], checkpoints: Sequence[Path]) -> dict[str, Case]:
+    """Returns by name what a report has of this machine, but for checkpoints that came after it."""
+    if not path.is_file():
+        return {}
+    report = json.loads(path.read_text(encoding='utf-8'))
+    if report['machine'] | {'date': ''} != machine | {'date': ''}:
+        return {}
+    written = path.stat().st_mtime
+    newer = {checkpoint_name(c) for c in checkpoints if c.stat().st_mtime > written}
+    cases = {}
+    for described in report['cases']:
+        name = described.pop('case')
+        measurements = [
+            Measurement(name, form, (), 0, failed=found)
+            if isinstance(found, str)
+            else Measurement(name, form, (), 0, seconds=found)
+            for form, found in described.items()
+        ]
+        if name not in newer:
+            cases[name] = Case(name, measurements)
+    return cases
+
+
+def network_name(batch_size: int, height: int, width: int) -> str:
+    """Returns what the tables call ScopeViT-tiny on such images."""
+    return f'ScopeViT-tiny, {height}×{width}, batch {batch_size}'
+
+
+def checkpoint_name(checkpoint: Path) -> str:
+    """Returns what the tables call a checkpoint."""
+    return checkpoint.parent.name or checkpoint.stem
 
 
 def measure(name: str, shape: tuple[int, ...], forms: dict[str, Make]) -> Case:
@@ -138,7 +177,7 @@ def measure_checkpoint(
             export = partial(export_once, checkpoint, format, images, int8, folder)
             forms[f'{name}{INT8 * int8}'] = partial(make, export)
     shape = (len(pixels), *pixels[0].shape)
-    return measure(checkpoint.parent.name or checkpoint.stem, shape, forms)
+    return measure(checkpoint_name(checkpoint), shape, forms)
 
 
 def export_once(checkpoint: Path, format: str, images: str, int8: bool, folder: Path) -> Path:
@@ -186,7 +225,7 @@ def measure_network(batch_size: int, height: int, width: int) -> Case:
                 forms[f'{runtime}{end}'] = partial(
                     lambda opener, file: call(opener(file, graph.outputs)), opener, file
                 )
-        return measure(f'ScopeViT-tiny, {height}×{width}, batch {batch_size}', shape, forms)
+        return measure(network_name(batch_size, height, width), shape, forms)
 
 
 def make_report(cases: Sequence[Case], machine: dict[str, str]) -> str:

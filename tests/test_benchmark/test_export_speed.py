@@ -60,6 +60,32 @@ def test_a_checkpoint_end_to_end(trained: Callable[[str], Trained], tmp_path: Pa
     assert {m.form for m in again.measured} == {m.form for m in case.measured}
 
 
+def test_goes_on_where_a_run_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip('openvino')
+    made: list[tuple[int, ...]] = []
+
+    def measure_network(*size: int) -> export_speed.Case:
+        made.append(size)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        forms = {'eager': lambda: lambda: time.sleep(0.001), 'OpenVINO': fail}
+        return measure(export_speed.network_name(*size), (size[0], 8, 8, 3), forms)
+
+    monkeypatch.setattr(export_speed, 'measure_network', measure_network)
+    monkeypatch.setattr(export_speed, 'SIZES', ((1, 8, 8), (2, 8, 8)))
+    with pytest.raises(KeyboardInterrupt):
+        export_speed.run_export_speed([], [], str(tmp_path), None)
+    first = (tmp_path / 'report.md').read_text()
+    report = export_speed.run_export_speed([], [], str(tmp_path), None)
+    assert made == [(1, 8, 8), (2, 8, 8), (2, 8, 8)]
+    rows = [line for line in first.splitlines() if line.startswith('| ScopeViT-tiny, 8×8, batch 1')]
+    assert len(rows) == 2 and set(rows) <= set(report.splitlines())
+    assert report.count('no such operator') == 2
+
+    there = export_speed.read_cases(tmp_path / 'report.json', {'processor': 'another'}, [])
+    assert there == {}
+
+
 @pytest.mark.parametrize(
     ('checkpoints', 'page', 'message'),
     [
