@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from ._shared import upcast
 
-_aten = torch.ops.aten
-
 
 class _End(NamedTuple):
     """One of the two cells around each position along an axis."""
@@ -133,26 +131,29 @@ def ms_deform_attn_backward(
     samples = _Samples(value, value_spatial_shapes, value_level_start_index, sampling_locations)
     attention = attention_weights.to(samples.table.dtype).view(samples.bags, samples.points)
     grad = grad_output.to(samples.table.dtype).reshape(samples.bags, -1)
+    grad_value.copy_(_gradient_of_table(samples, attention, grad).view_as(grad_value))
     index, bag_size = samples.index.flatten(), 4 * samples.points
     bag = torch.arange(samples.bags, device=index.device, dtype=index.dtype)
-    bag_of_cell = bag.repeat_interleave(bag_size)
-    grad_table = _aten._embedding_bag_dense_backward(
-        grad,
-        index,
-        bag_of_cell,
-        torch.full_like(bag, bag_size),
-        index.new_empty(0),  # which cell is the largest, of bags that are not summed
-        len(samples.table),
-        False,
-        0,
-        samples.weights(attention).flatten(),
-    )
-    grad_value.copy_(grad_table.view_as(grad_value))
-    by_weight = _aten._embedding_bag_per_sample_weights_backward(
-        grad, samples.table, index, bag * bag_size, bag_of_cell, 0
+    by_weight = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        grad, samples.table, index, bag * bag_size, bag.repeat_interleave(bag_size), 0
     ).view(samples.index.shape)
-    _fill_gradients_of_samples(
-        samples, attention, by_weight, grad_sampling_loc, grad_attn_weight
+    _fill_gradients_of_samples(samples, attention, by_weight, grad_sampling_loc, grad_attn_weight)
+
+
+def _gradient_of_table(samples: _Samples, attention: Tensor, grad: Tensor) -> Tensor:
+    """Each row's sum of the gradients (bags, C) of the bags it is in.
+
+    That is a sum over bags again, one a row of the table. torch's own backward pass of
+    `embedding_bag` takes three times as long on a CPU.
+    """
+    row, order = samples.index.flatten().sort()
+    first = torch.arange(len(samples.table), device=row.device, dtype=row.dtype)
+    return F.embedding_bag(
+        order.to(row.dtype).div_(4 * samples.points, rounding_mode='trunc'),
+        grad,
+        torch.searchsorted(row, first, out_int32=row.dtype == torch.int32),
+        per_sample_weights=samples.weights(attention).flatten().index_select(0, order),
+        mode='sum',
     )
 
 

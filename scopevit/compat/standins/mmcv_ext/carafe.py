@@ -57,7 +57,7 @@ class _Pieces:
         scale = self.scale
         image = matrices.view(count, groups, height, width, self.channels, scale, scale)
         image = image.permute(0, 1, 4, 2, 5, 3, 6)  # (N, groups, C / groups, H, s, W, s)
-        return image.reshape(count, -1, height * scale, width * scale)
+        return image.reshape(count, groups * self.channels, height * scale, width * scale)
 
 
 def carafe_naive_forward(
@@ -102,12 +102,12 @@ def carafe_naive_backward(
         grad = pieces.matrices(top_grad.to(pieces.padded.dtype))
         grad_kernels = torch.empty_like(pieces.kernels)
         grad_padded = torch.zeros_like(pieces.padded)
-        count, groups, height, width = pieces.places
+        height, width = features.shape[2:]
         for row in range(kernel_size):
             by_kernel = torch.bmm(pieces.patches(row).transpose(1, 2), grad)
             grad_kernels[:, :, row] = by_kernel.view_as(grad_kernels[:, :, row])
             by_patch = torch.bmm(grad, pieces.kernel_row(row).transpose(1, 2))
-            by_patch = by_patch.view(count, groups, height, width, -1, kernel_size)
+            by_patch = by_patch.view(*pieces.places, pieces.channels, kernel_size)
             by_patch = by_patch.permute(5, 0, 1, 4, 2, 3)  # (K, N, groups, C / groups, H, W)
             for column, part in enumerate(by_patch):
                 grad_padded[..., row : row + height, column : column + width] += part
