@@ -24,7 +24,7 @@ class _Polygons(NamedTuple):
     corners: Tensor  # from the centre (2, 4, N)
     area: Tensor  # (N, )
 
-    def __getitem__(self, index: Tensor) -> '_Polygons':  # type: ignore[override]
+    def select(self, index: Tensor) -> '_Polygons':
         return _Polygons(*(tensor[..., index] for tensor in self))
 
 
@@ -135,11 +135,13 @@ def _fill_overlaps(
     """Fills `ious`, of pairs (N, ) if aligned, else of each with each (N * M, )."""
     if aligned:
         for pair in torch.arange(len(ious), device=ious.device).split(_PAIRS_AT_ONCE):
-            ious[pair] = _overlap_of_pairs(first[pair], second[pair], of_first).to(ious.dtype)
+            ious[pair] = _overlap_of_pairs(first.select(pair), second.select(pair), of_first).to(
+                ious.dtype
+            )
         return
     ious.zero_()
     for i, j in _pairs_that_may_meet(first, second, only_later=False):
-        values = _overlap_of_pairs(first[i], second[j], of_first)
+        values = _overlap_of_pairs(first.select(i), second.select(j), of_first)
         ious[i * len(second.area) + j] = values.to(ious.dtype)
 
 
@@ -153,15 +155,18 @@ def _nms(polygons: _Polygons, order: Tensor, iou_threshold: float) -> Tensor:
     """
     first, second = [], []
     for i, j in _pairs_that_may_meet(polygons, polygons, only_later=True):
-        over = _overlap_of_pairs(polygons[i], polygons[j], of_first=False) > iou_threshold
+        over = (
+            _overlap_of_pairs(polygons.select(i), polygons.select(j), of_first=False)
+            > iou_threshold
+        )
         first.append(i[over].numpy(force=True))
         second.append(j[over].numpy(force=True))
     alive = np.ones(len(order), dtype=bool)
     if first:
         victims = np.concatenate(second)
         bounds = np.searchsorted(np.concatenate(first), np.arange(len(order) + 1))
-        for i, (begin, end) in enumerate(zip(bounds, bounds[1:])):
-            if alive[i]:
+        for best, (begin, end) in enumerate(zip(bounds, bounds[1:])):
+            if alive[best]:
                 alive[victims[begin:end]] = False
     return order[torch.from_numpy(alive).to(order.device)]
 
