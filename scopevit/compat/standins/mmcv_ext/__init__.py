@@ -11,14 +11,30 @@ classification for one, that never runs one.
 from collections.abc import Callable
 from typing import Any
 
+from .attention import ms_deform_attn_backward, ms_deform_attn_forward
 from .boxes import nms, nms_match, softnms
+from .carafe import (
+    carafe_backward,
+    carafe_forward,
+    carafe_naive_backward,
+    carafe_naive_forward,
+)
 from .focal_losses import (
     sigmoid_focal_loss_backward,
     sigmoid_focal_loss_forward,
     softmax_focal_loss_backward,
     softmax_focal_loss_forward,
 )
+from .psa_mask import psamask_backward, psamask_forward
 from .rois import roi_align_backward, roi_align_forward
+from .rotated import box_iou_quadri, box_iou_rotated, nms_quadri, nms_rotated
+from .sync_batch_norm import (
+    sync_bn_backward_data,
+    sync_bn_backward_param,
+    sync_bn_forward_mean,
+    sync_bn_forward_output,
+    sync_bn_forward_var,
+)
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
