@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_distributed
+import torch.distributed as torch_dist
+from mmengine.dist import (
+    gather_object,
+    get_comm_device,
+    get_rank,
+    get_world_size,
+    is_distributed,
+)
 from mmengine.hooks import EarlyStoppingHook, EMAHook, Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -33,16 +40,19 @@ class ResumeHook(Hook):
     priority = 'LOWEST'  # after all others have got ready
 
     def __init__(self) -> None:
-        self.states: list[State] | None = None  # of all processes, for the next checkpoint
+        # Of all processes, for the next checkpoint; in the first one alone, which writes it.
+        self.states: list[State] | None = None
         self.resumed: State | None = None
 
     def gather(self, runner: Runner, buffers: bool = False) -> None:
-        """Gets the states of all processes, in all of them, for the next checkpoint.
+        """Gets the states of all processes, in the first one, for the next checkpoint.
 
         `buffers`: also those of the model, for a checkpoint that has their mean.
         """
         if self.states is None:
-            self.states = all_gather_object(process_state(runner, buffers))
+            gradients = pending_gradients(runner)
+            self.states = gather_object(process_state(runner, buffers, gradients)) or []
+            gather_gradients(gradients, self.states)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: State) -> None:
         """Adds the states, and the place in the epoch."""
@@ -114,22 +124,49 @@ def start_of(checkpoint: State | None, by_epoch: bool) -> Start:
     return Start(meta['iter'], meta['epoch'], batch, length)
 
 
-def process_state(runner: Runner, buffers: bool) -> State:
-    """Returns the state of this process, see `ResumeHook.gather`."""
+def process_state(runner: Runner, buffers: bool, gradients: dict[str, Tensor]) -> State:
+    """Returns the state of this process, see `ResumeHook.gather`; of gradients their shapes."""
     state: State = {'random': random_state()}
     items = items_of(runner.train_dataloader)
     if items is not None and items.left_out:
         state['left_out'] = items.left_out
-    model = unwrap_model(runner.model)
-    wrapper = runner.optim_wrapper
-    if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
-        grads = {name: weight.grad for name, weight in model.named_parameters()}
-        state['gradients'] = {
-            name: local(grad).cpu() for name, grad in grads.items() if grad is not None
-        }
+    if gradients:
+        state['gradients'] = {name: value.to('meta') for name, value in gradients.items()}
     if buffers and is_distributed():
         state['buffers'] = [buffer.cpu() for buffer in float_buffers(runner)]
     return state
+
+
+def pending_gradients(runner: Runner) -> dict[str, Tensor]:
+    """Returns what this process has added up for a step that is not complete, by parameter."""
+    wrapper = runner.optim_wrapper
+    if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
+        return {}
+    weights = unwrap_model(runner.model).named_parameters()
+    return {name: local(weight.grad) for name, weight in weights if weight.grad is not None}
+
+
+def gather_gradients(gradients: dict[str, Tensor], states: list[State]) -> None:
+    """Puts the gradients of all processes into their states, in the first process.
+
+    Each is as large as the model: they come a tensor at a time, and no other process has any but
+    its own.
+
+    Args:
+        gradients: Of this process, by parameter.
+        states: Of all processes, with the shapes of their gradients; empty in the others.
+    """
+    device = get_comm_device()
+    if get_rank():
+        for value in gradients.values():
+            torch_dist.send(value.contiguous().to(device), 0)
+    for rank, state in enumerate(states):
+        for name, shape in state.get('gradients', {}).items():
+            value = gradients.get(name)
+            if rank:
+                value = torch.empty(shape.shape, dtype=shape.dtype, device=device)
+                torch_dist.recv(value, rank)
+            state['gradients'][name] = value.cpu()
 
 
 def restore(runner: Runner, state: State) -> None:
