@@ -21,7 +21,7 @@ from torch import Tensor
 from scopevit.engine.batches import Start
 from scopevit.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from scopevit.engine.model import unwrap_model
-from scopevit.engine.samples import items_of
+from scopevit.engine.samples import LEFT_OUT, describe_samples, items_of, left_out_of
 from scopevit.engine.sharded import like, local
 
 State = dict[str, Any]  # of values that a checkpoint may hold: tensors, numbers, text
@@ -55,7 +55,10 @@ class ResumeHook(Hook):
             gather_gradients(gradients, self.states)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: State) -> None:
-        """Adds the states, and the place in the epoch."""
+        """Adds the states, the place in the epoch, and which samples were left out so far."""
+        left_out = describe_samples(runner.train_dataloader, all_left_out(self.states or []))
+        if left_out:
+            checkpoint['meta'][LEFT_OUT] = left_out
         if 'optimizer' not in checkpoint:  # nothing goes on from it
             return
         checkpoint[KEY] = self.states
@@ -75,6 +78,7 @@ class ResumeHook(Hook):
                 f'the checkpoint is of {len(states)} processes, these are {get_world_size()}: '
                 'goes on with other batches and another random state'
             )
+            self.resumed['left_out'] = all_left_out(states)
         else:
             self.resumed |= states[get_rank()]
 
@@ -83,6 +87,9 @@ class ResumeHook(Hook):
         resumed, self.resumed = self.resumed, None
         if resumed is None:
             return
+        items = items_of(runner.train_dataloader)
+        if items is not None:
+            items.remember(resumed.get('left_out', []))
         if 'random' in resumed:
             restore(runner, resumed)
         loop = runner.train_loop
@@ -124,12 +131,17 @@ def start_of(checkpoint: State | None, by_epoch: bool) -> Start:
     return Start(meta['iter'], meta['epoch'], batch, length)
 
 
+def all_left_out(states: list[State]) -> list[int]:
+    """Returns the samples that any process has left out."""
+    return sorted({index for state in states for index in state.get('left_out', [])})
+
+
 def process_state(runner: Runner, buffers: bool, gradients: dict[str, Tensor]) -> State:
     """Returns the state of this process, see `ResumeHook.gather`; of gradients their shapes."""
     state: State = {'random': random_state()}
-    items = items_of(runner.train_dataloader)
-    if items is not None and items.left_out:
-        state['left_out'] = items.left_out
+    left_out = left_out_of(runner.train_dataloader)
+    if left_out:
+        state['left_out'] = left_out
     if gradients:
         state['gradients'] = {name: value.to('meta') for name, value in gradients.items()}
     if buffers and is_distributed():
@@ -177,9 +189,6 @@ def restore(runner: Runner, state: State) -> None:
     with torch.no_grad():
         for buffer, value in zip(float_buffers(runner), state.get('buffers', []), strict=False):
             buffer.copy_(value)
-    items = items_of(runner.train_dataloader)
-    if items is not None:
-        items.remember(state.get('left_out', []))
     set_random_state(state['random'])
 
 
