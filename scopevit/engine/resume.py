@@ -174,10 +174,11 @@ def gather_gradients(gradients: dict[str, Tensor], states: list[State]) -> None:
             torch_dist.send(value.contiguous().to(device), 0)
     for rank, state in enumerate(states):
         for name, shape in state.get('gradients', {}).items():
-            value = gradients.get(name)
             if rank:
                 value = torch.empty(shape.shape, dtype=shape.dtype, device=device)
                 torch_dist.recv(value, rank)
+            else:
+                value = gradients[name]
             state['gradients'][name] = value.cpu()
 
 
