@@ -11,6 +11,7 @@ from scopevit.checkpoint import read_checkpoint
 from scopevit.compat.external_configs import CONFIGS
 from scopevit.errors import InputError
 from scopevit.files import write_text
+from scopevit.metafile import read_metafile
 from scopevit.models.convert import convert_state_dict
 from scopevit.state_dict import strip_prefix, unwrap_state_dict
 
@@ -101,9 +102,7 @@ def find_entry(recipe: str) -> dict[str, Any]:
     Raises:
         InputError: If it says nothing.
     """
-    metafile = CONFIGS / 'classification' / 'metafile.yml'
-    entries = yaml.safe_load(metafile.read_text(encoding='utf-8'))['Models']
-    by_name = {entry['Name']: entry for entry in entries}
+    by_name = read_metafile(CONFIGS / 'classification' / 'metafile.yml')
     if recipe not in by_name:
         ours = ', '.join(name for name in by_name if name.startswith('scopevit'))
         raise InputError(f'no recipe {recipe} of classification: {ours}')
@@ -153,7 +152,7 @@ def model_card(
             tags=['image-classification', 'timm', 'scopevit'],
         )
     )
-    metadata = entry.get('Metadata') or {}
+    metadata = entry.get('Metadata', {})
     facts = {
         'recipe': entry.get('Config'),
         'training data': metadata.get('Training Data'),

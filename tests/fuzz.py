@@ -57,6 +57,8 @@ KINDS: dict[str, type[Kind]] = {
     'export-json': checkpoints.ExportedJson,
     'override': configs.Override,
     'yaml-config': configs.DataConfig,
+    'metafile': configs.Metafile,
+    'published': configs.PublishedResults,
     'boxes': configs.Boxes,
     'log': configs.Log,
 }

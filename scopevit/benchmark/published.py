@@ -44,7 +44,7 @@ def read_published(path: str | Path) -> list[Published]:
         entries = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'--published: cannot read {path}: {error}') from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # as of a number of any length
         raise InputError(f'{path} is not YAML: {error}') from error
     if not isinstance(entries, list) or not entries:
         raise InputError(f'{path} must be a list of published results')

@@ -11,6 +11,8 @@ from scopevit.benchmark.complexity import Complexity, count_complexity
 from scopevit.benchmark.metrics import NOT_TRAINED, Score, find_scores
 from scopevit.benchmark.networks import build_network, input_shape, network_key
 from scopevit.engine.config import load_config
+from scopevit.errors import InputError
+from scopevit.metafile import read_metafile
 from scopevit.report import markdown_table, replace_between, size_text
 
 HEADER = '# Written by tools/benchmark/zoo.py. `Results: null`: not trained yet.\n'
@@ -164,17 +166,20 @@ def score_entry(score: Score, dataset: str) -> dict:
 
 
 def read_scores(metafile: Path) -> dict[str, list[Score]]:
-    """Returns the metrics that a metafile holds, by the stem of the config."""
+    """Returns the metrics that a metafile holds, by the stem of the config.
+
+    Raises:
+        InputError: If it is damaged, or has a metric that no recipe is tested by.
+    """
     if not metafile.is_file():
         return {}
     names = {words: name for name, words in SCORE_WORDS.items()}
-    content = yaml.safe_load(metafile.read_text(encoding='utf-8'))
-    return {
-        model['Name']: [
-            Score(names[result['Task'], metric], value, None, 1)
-            for result in model['Results']
-            for metric, value in result['Metrics'].items()
-        ]
-        for model in content['Models']
-        if model['Results']
-    }
+    scores: dict[str, list[Score]] = {}
+    for stem, model in read_metafile(metafile).items():
+        for result in model['Results']:
+            for metric, value in result['Metrics'].items():
+                words = result['Task'], metric
+                if words not in names:
+                    raise InputError(f'{metafile}: {stem} has {metric} of {result["Task"]}')
+                scores.setdefault(stem, []).append(Score(names[words], value, None, 1))
+    return scores

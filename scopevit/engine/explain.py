@@ -1,12 +1,15 @@
 """Which errors of the libraries mean that the user's input is wrong, and what to say then."""
 
 import re
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
+import scopevit
 from scopevit.engine.libraries import missing_module
 from scopevit.errors import InputError, error_text
 
@@ -19,6 +22,10 @@ OUT_OF_MEMORY = (
     'lower train_dataloader.batch_size and make up for it by --accumulate, add --amp, set '
     'model.backbone.with_cp=True, or train at a lower resolution'
 )
+BUILDS = 'build_from_cfg'  # of the registry
+# Code that is not the user's.
+FOLDERS = sysconfig.get_path('stdlib'), str(Path(scopevit.__file__).parent)
+INSTALLED = 'site-packages', 'dist-packages'
 OTHER_ENDED = 'another process of this run has ended, which may have said why'
 RUNTIME_ERRORS = {
     'stack expects each tensor to be equal size': (
@@ -95,16 +102,42 @@ def explain(error: Exception, source: str) -> str | None:
     if isinstance(error, (KeyError, TypeError)) and raised_in == REGISTRY:
         # "X is not in the Y registry. Please check ..."
         return f'{source}: {message.split(". ")[0]}'
-    builds = any(frame.f_code.co_name in ('build_from_cfg', 'build_dataloader') for frame in frames)
+    builds = any(frame.f_code.co_name in (BUILDS, 'build_dataloader') for frame in frames)
+    place = place_of(error)
     if builds and WRONG_ARGUMENTS.search(message):
-        return f'{source}: {message}'
+        return f'{source}: {message}{place}'
     is_argument = isinstance(error, (TypeError, ValueError))
     built = [frame.f_locals.get('obj_cls') for frame in frames
-             if frame.f_code.co_name == 'build_from_cfg']  # fmt: skip
+             if frame.f_code.co_name == BUILDS]  # fmt: skip
     if built:
         kind = next(filter(None, reversed(built)), None)
         name = '' if kind is None else f'{getattr(kind, "__name__", kind)}: '
-        return f'{source}: {name}{message if is_argument else error_text(error)}'
+        return f'{source}: {name}{message if is_argument else error_text(error)}{place}'
     # The backbone checks its own arguments and images.
     is_ours = is_argument and raised_in.startswith('scopevit.models')
     return f'{source}: {message}' if is_ours else None
+
+
+def place_of(error: Exception) -> str:
+    """Returns where in the user's own code something that is built has an error, to be added.
+
+    Nothing where none of that code was running, or where what is built refuses what it is given.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    built = max((i for i, frame in enumerate(frames) if frame.name == BUILDS), default=len(frames))
+    own = [i for i, frame in enumerate(frames) if i > built and is_own(frame.filename)]
+    if not own:
+        return ''
+    frame = frames[own[-1]]
+    refuses = (frame.line or '').startswith(('raise ', 'assert '))
+    if refuses and own[-1] == built + 1 == len(frames) - 1:
+        return ''
+    place = f'{frame.filename}:{frame.lineno}, in {frame.name}'
+    return f' ({place}; SCOPEVIT_DEBUG=1 shows the traceback)'
+
+
+def is_own(path: str) -> bool:
+    """Whether a file of code is the user's, neither installed nor ours."""
+    if path.startswith('<') or any(name in Path(path).parts for name in INSTALLED):
+        return False
+    return not any(Path(path).is_relative_to(folder) for folder in FOLDERS)

@@ -14,10 +14,11 @@ from scopevit.engine.failed import save_failed
 from scopevit.engine.loops import StepLeftOut
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.resume import State, float_buffers, random_state
-from scopevit.engine.sharded import all_finite
+from scopevit.engine.sharded import ShardedModel, all_finite
 from scopevit.errors import InputError
 
 SHOWN = 8  # files of a batch, in a message
+OF_ANOTHER = 'the loss of another process is no number'
 
 
 class FiniteLossHook(Hook):
@@ -51,15 +52,19 @@ class FiniteLossHook(Hook):
         def parse_and_check(losses: Any) -> tuple[Tensor, dict[str, Tensor]]:
             loss, terms = parse(losses)
             is_wrong = not math.isfinite(loss.item())
-            said = 'the loss of another process is no number'
-            if is_wrong:
-                lines = self.describe(runner, terms), save_failed(runner, self.random, terms)
-                said = '; '.join(line for line in lines if line)
-            if self.allowed and all_reduced(torch.tensor(int(is_wrong)), 'max'):
+            is_sharded = isinstance(runner.model, ShardedModel)
+            ends = is_wrong
+            if self.allowed or is_sharded:  # in all processes, then
+                ends = bool(all_reduced(torch.tensor(int(is_wrong)), 'max'))
+            if not ends:
+                return loss, terms
+            lines = [self.describe(runner, terms) if is_wrong else OF_ANOTHER]
+            if is_wrong or is_sharded:
+                lines.append(save_failed(runner, self.random, terms if is_wrong else None))
+            said = '; '.join(line for line in lines if line)
+            if self.allowed:
                 self.leave_out(runner, said)
-            if is_wrong:
-                raise InputError(said)
-            return loss, terms
+            raise InputError(said)
 
         model.parse_losses = parse_and_check
 

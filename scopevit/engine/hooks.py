@@ -1,5 +1,6 @@
 """Hooks that keep checkpoints safe, and the processes of a run alike."""
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import all_reduce_params, is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, Hook, checkpoint_hook
 from mmengine.runner import Runner
 
 from scopevit.engine.resume import float_buffers
-from scopevit.files import write_bytes, write_text
+from scopevit.files import write_text
 
 POINTER = 'last_checkpoint'  # names the one to go on from
 STOPPED = 'stopped.pth'  # of a training that a signal has ended; goes with the next checkpoint
@@ -76,14 +77,9 @@ class CarefulCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         meta = dict(meta, validated=self._validated)
         average_buffers(runner)  # called in all processes, of which the first one writes
-        pointer = Path(runner.work_dir, POINTER)
-        before = pointer.read_bytes() if pointer.is_file() else None
         with self._removing_last(runner):
-            super()._save_checkpoint_with_step(runner, step, meta)
-            is_local = '://' not in self.out_dir
-            if runner.writer.background and is_main_process() and is_local:
-                # mmengine has it name the checkpoint, which is still being written.
-                pointer.unlink() if before is None else write_bytes(pointer, before)
+            with without_pointer():
+                super()._save_checkpoint_with_step(runner, step, meta)
             self._point_to(runner, self.last_ckpt)
         if is_main_process() and '://' not in self.out_dir:
             runner.writer.do(partial(Path(self.out_dir, STOPPED).unlink, missing_ok=True))
@@ -120,13 +116,14 @@ class CarefulCheckpointHook(CheckpointHook):
         return f'saved {path}'
 
     def _point_to(self, runner: Runner, path: str) -> None:
-        """Writes which checkpoint is the last one."""
-        if not is_main_process() or '://' in path:
+        """Writes which checkpoint is the last one, once that is written."""
+        if not is_main_process():
             return
-        last = Path(os.path.abspath(path))
-        if last.is_relative_to(runner.work_dir):
-            last = last.relative_to(runner.work_dir)
-        runner.writer.do(write_text, Path(runner.work_dir, POINTER), str(last))
+        if '://' not in path:
+            whole = Path(os.path.abspath(path))
+            is_inside = whole.is_relative_to(runner.work_dir)
+            path = str(whole.relative_to(runner.work_dir) if is_inside else whole)
+        runner.writer.do(write_text, Path(runner.work_dir, POINTER), path)
 
     @contextmanager
     def _removing_last(self, runner: Runner) -> Iterator[None]:
@@ -148,6 +145,20 @@ class CarefulCheckpointHook(CheckpointHook):
         for path in outdated:
             if path not in current:
                 runner.writer.do(remove, path)
+
+
+@contextmanager
+def without_pointer() -> Iterator[None]:
+    """Keeps mmengine from writing `last_checkpoint`, which it does in place.
+
+    In the background, it would name a file that is not there yet.
+    """
+    names = vars(checkpoint_hook)
+    names['open'] = lambda *args, **kwargs: io.StringIO()
+    try:
+        yield
+    finally:
+        del names['open']
 
 
 def is_path_of_best(key: str) -> bool:

@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_distributed
+import torch.distributed as torch_dist
+from mmengine.dist import (
+    gather_object,
+    get_comm_device,
+    get_rank,
+    get_world_size,
+    is_distributed,
+)
 from mmengine.hooks import EarlyStoppingHook, EMAHook, Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -14,7 +21,7 @@ from torch import Tensor
 from scopevit.engine.batches import Start
 from scopevit.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from scopevit.engine.model import unwrap_model
-from scopevit.engine.samples import items_of
+from scopevit.engine.samples import LEFT_OUT, describe_samples, items_of, left_out_of
 from scopevit.engine.sharded import like, local
 
 State = dict[str, Any]  # of values that a checkpoint may hold: tensors, numbers, text
@@ -33,19 +40,25 @@ class ResumeHook(Hook):
     priority = 'LOWEST'  # after all others have got ready
 
     def __init__(self) -> None:
-        self.states: list[State] | None = None  # of all processes, for the next checkpoint
+        # Of all processes, for the next checkpoint; in the first one alone, which writes it.
+        self.states: list[State] | None = None
         self.resumed: State | None = None
 
     def gather(self, runner: Runner, buffers: bool = False) -> None:
-        """Gets the states of all processes, in all of them, for the next checkpoint.
+        """Gets the states of all processes, in the first one, for the next checkpoint.
 
         `buffers`: also those of the model, for a checkpoint that has their mean.
         """
         if self.states is None:
-            self.states = all_gather_object(process_state(runner, buffers))
+            gradients = pending_gradients(runner)
+            self.states = gather_object(process_state(runner, buffers, gradients)) or []
+            gather_gradients(gradients, self.states)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: State) -> None:
-        """Adds the states, and the place in the epoch."""
+        """Adds the states, the place in the epoch, and which samples were left out so far."""
+        left_out = describe_samples(runner.train_dataloader, all_left_out(self.states or []))
+        if left_out:
+            checkpoint['meta'][LEFT_OUT] = left_out
         if 'optimizer' not in checkpoint:  # nothing goes on from it
             return
         checkpoint[KEY] = self.states
@@ -65,6 +78,7 @@ class ResumeHook(Hook):
                 f'the checkpoint is of {len(states)} processes, these are {get_world_size()}: '
                 'goes on with other batches and another random state'
             )
+            self.resumed['left_out'] = all_left_out(states)
         else:
             self.resumed |= states[get_rank()]
 
@@ -73,6 +87,9 @@ class ResumeHook(Hook):
         resumed, self.resumed = self.resumed, None
         if resumed is None:
             return
+        items = items_of(runner.train_dataloader)
+        if items is not None:
+            items.remember(resumed.get('left_out', []))
         if 'random' in resumed:
             restore(runner, resumed)
         loop = runner.train_loop
@@ -114,22 +131,55 @@ def start_of(checkpoint: State | None, by_epoch: bool) -> Start:
     return Start(meta['iter'], meta['epoch'], batch, length)
 
 
-def process_state(runner: Runner, buffers: bool) -> State:
-    """Returns the state of this process, see `ResumeHook.gather`."""
+def all_left_out(states: list[State]) -> list[int]:
+    """Returns the samples that any process has left out."""
+    return sorted({index for state in states for index in state.get('left_out', [])})
+
+
+def process_state(runner: Runner, buffers: bool, gradients: dict[str, Tensor]) -> State:
+    """Returns the state of this process, see `ResumeHook.gather`; of gradients their shapes."""
     state: State = {'random': random_state()}
-    items = items_of(runner.train_dataloader)
-    if items is not None and items.left_out:
-        state['left_out'] = items.left_out
-    model = unwrap_model(runner.model)
-    wrapper = runner.optim_wrapper
-    if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
-        grads = {name: weight.grad for name, weight in model.named_parameters()}
-        state['gradients'] = {
-            name: local(grad).cpu() for name, grad in grads.items() if grad is not None
-        }
+    left_out = left_out_of(runner.train_dataloader)
+    if left_out:
+        state['left_out'] = left_out
+    if gradients:
+        state['gradients'] = {name: value.to('meta') for name, value in gradients.items()}
     if buffers and is_distributed():
         state['buffers'] = [buffer.cpu() for buffer in float_buffers(runner)]
     return state
+
+
+def pending_gradients(runner: Runner) -> dict[str, Tensor]:
+    """Returns what this process has added up for a step that is not complete, by parameter."""
+    wrapper = runner.optim_wrapper
+    if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
+        return {}
+    weights = unwrap_model(runner.model).named_parameters()
+    return {name: local(weight.grad) for name, weight in weights if weight.grad is not None}
+
+
+def gather_gradients(gradients: dict[str, Tensor], states: list[State]) -> None:
+    """Puts the gradients of all processes into their states, in the first process.
+
+    Each is as large as the model: they come a tensor at a time, and no other process has any but
+    its own.
+
+    Args:
+        gradients: Of this process, by parameter.
+        states: Of all processes, with the shapes of their gradients; empty in the others.
+    """
+    device = get_comm_device()
+    if get_rank():
+        for value in gradients.values():
+            torch_dist.send(value.contiguous().to(device), 0)
+    for rank, state in enumerate(states):
+        for name, shape in state.get('gradients', {}).items():
+            if rank:
+                value = torch.empty(shape.shape, dtype=shape.dtype, device=device)
+                torch_dist.recv(value, rank)
+            else:
+                value = gradients[name]
+            state['gradients'][name] = value.cpu()
 
 
 def restore(runner: Runner, state: State) -> None:
@@ -140,9 +190,6 @@ def restore(runner: Runner, state: State) -> None:
     with torch.no_grad():
         for buffer, value in zip(float_buffers(runner), state.get('buffers', []), strict=False):
             buffer.copy_(value)
-    items = items_of(runner.train_dataloader)
-    if items is not None:
-        items.remember(state.get('left_out', []))
     set_random_state(state['random'])
 
 

@@ -1,5 +1,6 @@
 """Training and testing, from the arguments of the tools to the files in the work dir."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from scopevit.engine.libraries import find_library
 from scopevit.engine.logs import announce, enable_log
 from scopevit.engine.model import unwrap_model
 from scopevit.engine.runner import CheckedRunner
-from scopevit.engine.samples import left_out_of
+from scopevit.engine.samples import describe_samples, left_out_in_training, left_out_of
 from scopevit.engine.sharded import check_sharding
 from scopevit.engine.start import check_same_start, keep_seed, read_start
 from scopevit.engine.stopping import StopFirstHook, StopHook, stopping
@@ -82,7 +83,8 @@ def train(
         trust_pickles: Whether data sets may read pickles, which may run code.
         accumulate: Batches of a step, whose gradients are averaged.
         skip_bad_samples: How many samples that cannot be loaded each process may leave out; which,
-            `skipped_samples.json` in the work dir tells in the end.
+            `skipped_samples.json` in the work dir tells in the end, and each checkpoint for the
+            `metrics.json` of its test.
         skip_nan: How many steps may be left out whose loss is NaN or infinite.
         watchdog: Seconds without a step after which each process writes where it hangs.
         save_in_background: Whether checkpoints are written while the training goes on, which waits
@@ -194,12 +196,13 @@ def test(
         runner = build_runner(cfg, launcher)
         if loaded is not None:
             check_model_weights(unwrap_model(runner.model), loaded, checkpoint)
+        left_out = left_out_in_training(loaded or {}, checkpoint)
         runner.checkpoint = loaded
         del loaded  # it is large, and of no more use once the runner has loaded it
         metrics = runner.test()
     if is_main_process():
         report = {'metrics': metrics, 'config': str(config), 'checkpoint': str(checkpoint)}
-        report |= describe_run(library, unwrap_model(runner.model))
+        report |= left_out | describe_run(library, unwrap_model(runner.model))
         write_json(Path(cfg.work_dir, 'metrics.json'), report)
     leave_process_group()
     return metrics
@@ -231,9 +234,9 @@ def run_training(runner: CheckedRunner, stop: StopHook) -> None:
 
 def report_left_out(runner: CheckedRunner) -> None:
     """Writes which samples were left out, of all processes, if any was."""
-    found: list[list[dict[str, Any]]] = all_gather_object(left_out_of(runner.train_dataloader))
-    by_index = {sample['index']: sample for part in found for sample in part}
-    samples = [by_index[index] for index in sorted(by_index)]
+    loader = runner.train_dataloader
+    found: list[list[int]] = all_gather_object(left_out_of(loader))
+    samples = describe_samples(loader, chain.from_iterable(found))
     if samples and is_main_process():
         path = Path(runner.work_dir, 'skipped_samples.json')
         write_json(path, samples)

@@ -188,8 +188,7 @@ class CheckedRunner(Runner):
         self.writer.wait()  # no more than one is in memory
         check_finite(self.model)
         with_optimizer = kwargs.get('save_optimizer', True)
-        if with_optimizer:
-            self.resume_hook.gather(self)
+        self.resume_hook.gather(self)
         if isinstance(self.model, ShardedModel):
             self.whole_state_hook.gather(self, with_optimizer)
         try:

@@ -2,8 +2,10 @@
 
 import copy
 import multiprocessing
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from logging import WARNING
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from scopevit.engine.batches import CalmWorker, Draw, NumberedBatches, keep_random_state, seed_all
 from scopevit.errors import InputError, error_text
+
+LEFT_OUT = 'left_out'  # of the meta of a checkpoint: samples its training did without
+SHOWN = 100  # of these, beside metrics
 
 
 class SeededItems:
@@ -116,9 +121,48 @@ def items_of(loader: DataLoader[Any]) -> SeededItems | None:
     return items if isinstance(items, SeededItems) else None
 
 
-def left_out_of(loader: DataLoader[Any]) -> list[dict[str, Any]]:
-    """Returns which samples were left out, by index and file."""
+def left_out_of(loader: DataLoader[Any]) -> list[int]:
+    """Returns which samples this process has left out."""
+    items = items_of(loader)
+    return [] if items is None else items.left_out
+
+
+def describe_samples(loader: DataLoader[Any], indices: Iterable[int]) -> list[dict[str, Any]]:
+    """Returns index and file of samples of a training, each once and in their order."""
     items = items_of(loader)
     if items is None:
         return []
-    return [{'index': index, 'file': items.path_of(index)} for index in items.left_out]
+    return [{'index': index, 'file': items.path_of(index)} for index in sorted(set(indices))]
+
+
+def left_out_in_training(checkpoint: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """Returns what to tell, beside its metrics, of samples that the training has left out.
+
+    Args:
+        checkpoint: That was tested; its `meta` lists them, if there are any.
+        path: Of the checkpoint, for messages.
+
+    Returns:
+        `left_out_in_training`: how many, and index and file of the first ones. Nothing, where none
+        was.
+
+    Raises:
+        InputError: If `meta` has something else in their place.
+    """
+    meta = checkpoint.get('meta')
+    samples = meta.get(LEFT_OUT) if isinstance(meta, Mapping) else None
+    if samples is None:
+        return {}
+    if not isinstance(samples, list) or not all(is_described(sample) for sample in samples):
+        raise InputError(f'{path}: meta.{LEFT_OUT} must list samples by index and file')
+    return {'left_out_in_training': {'count': len(samples), 'samples': samples[:SHOWN]}}
+
+
+def is_described(sample: object) -> bool:
+    """Whether this is one of what `describe_samples` returns."""
+    return (
+        isinstance(sample, dict)
+        and sample.keys() == {'index', 'file'}
+        and isinstance(sample['index'], int)
+        and isinstance(sample['file'], (str, type(None)))
+    )

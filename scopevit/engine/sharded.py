@@ -194,7 +194,7 @@ class WholeStateHook(Hook):
     def gather(self, runner: Runner, with_optimizer: bool) -> None:
         """Gets the state, a parameter at a time; called in all processes."""
         model = unwrap_model(runner.model)
-        self.state = {'state_dict': get_model_state_dict(model, options=WHOLE)}
+        self.state = {'state_dict': whole_weights(model)}
         if with_optimizer:
             self.state['optimizer'] = whole_optimizer_state(model, runner.optim_wrapper)
 
@@ -218,6 +218,14 @@ class WholeStateHook(Hook):
         checkpoint['optimizer']['state'] = {
             i: {key: part_of(value, ordered[i]) for key, value in state[i].items()} for i in state
         }
+
+
+def whole_weights(model: nn.Module) -> dict[str, Any]:
+    """Returns weights and buffers of a model, on the CPU; empty but in one process.
+
+    Called in all processes.
+    """
+    return get_model_state_dict(model, options=WHOLE)
 
 
 def whole_optimizer_state(model: nn.Module, wrapper: OptimWrapper) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
 from mini import MINI
 from mmengine.config import Config
 from tasks import CONFIGS
@@ -15,15 +17,19 @@ from tasks import CONFIGS
 from fuzzing.kind import Kind
 from fuzzing.mutations import mutate_text, payload
 from scopevit.analysis.logs import read_run, summarize
+from scopevit.benchmark.published import read_published
+from scopevit.benchmark.zoo import as_stored, read_scores
 from scopevit.cli import add_config_options
 from scopevit.engine.checks.kinds import check_kinds
 from scopevit.engine.config import load_config, merge_options, require, set_loader_defaults
 from scopevit.engine.explain import input_errors
 from scopevit.engine.libraries import find_library
 from scopevit.engine.model import build_model
+from scopevit.hf import model_card
 from scopevit.inference.predictor import find_boxes
 from scopevit.inference.run import read_boxes
 from scopevit.inference.sources import Item
+from scopevit.metafile import read_metafile
 
 TASKS = ('classification', 'detection', 'segmentation', 'pose')
 # Numbers that make no network of a size that no machine has.
@@ -112,6 +118,49 @@ class DataConfig(Kind):
             self.write_json(path, content, chance)
         cfg = load_config(path)
         assert cfg.pretty_text is not None
+
+
+class YamlIndex(Kind):
+    """YAML that lists models, with other values, tokens or bytes in it."""
+
+    def write_yaml(self, path: Path, content: Any, chance: random.Random) -> None:
+        if chance.random() < 0.5:
+            text = yaml.safe_dump(content, sort_keys=False)
+            self.write_text(path, text, chance)
+        else:
+            self.write_json(path, content, chance)  # which is YAML, too
+
+
+class Metafile(YamlIndex):
+    """A metafile, as the zoo and model cards read it."""
+
+    def take(self, chance: random.Random) -> None:
+        path = self.folder / 'damaged.yml'
+        result = dict(Task='Image Classification', Dataset='x', Metrics={'Top 1 Accuracy': 77.5})
+        meta = {'FLOPs': 1_955_094_336, 'Parameters': 7_752_286, 'Training Data': 'x'}
+        models = [
+            {'Name': name, 'Config': f'{name}.py', 'Metadata': meta, 'Results': results}
+            for name, results in (('a', [result]), ('b', None))
+        ]
+        self.write_yaml(path, dict(Collections=[dict(Name='x')], Models=models), chance)
+        for scores in read_scores(path).values():
+            assert all(0 <= as_stored(score).mean <= 100 and str(score) for score in scores)
+        network = torch.nn.Linear(1, 1)
+        network.num_classes = 3
+        for entry in read_metafile(path).values():
+            assert model_card('tiny', network, entry, {}, 'damaged')
+
+
+class PublishedResults(YamlIndex):
+    """What others have published, as `tools/benchmark/table.py` reads it."""
+
+    def take(self, chance: random.Random) -> None:
+        path = self.folder / 'damaged.yml'
+        row = dict(system='A', params=7.8, gflops=2, resolution=224, top1=80, venue='x')
+        rows = [row | dict(config=None), row | dict(config='scopevit-tiny_8xb128_in1k')]
+        self.write_yaml(path, rows, chance)
+        for entry in read_published(path):
+            assert entry.params > 0 and (entry.recipe is None or entry.recipe.is_file())
 
 
 class Boxes(Kind):

@@ -48,6 +48,78 @@ def test_an_error_of_what_is_built_names_it(error, said):
     assert str(caught.value) == f'config.py: {said}'
 
 
+OWN_CODE = """
+from torch import nn
+
+def halve(width):
+    return width // 2
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        if width < 1:
+            raise ValueError('width must be at least 1')
+        self.layer = nn.Linear(halve(width), 1)
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        if width == 7:
+            raise ValueError('width must not be 7')
+        self.block = Block(width)
+        self.norm = nn.LayerNorm(width, epsilon=1e-5)
+
+class Root(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.roots = [1 / (width - 4)]
+        self.layer = nn.MultiheadAttention(3, 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ('kind', 'width', 'said'),
+    [
+        # In the user's own code, or in what that calls.
+        ('Net', [4], 'Net: \'<\' not supported between instances of \'list\' and \'int\' '
+                     '({path}:10, in __init__; '),
+        ('Net', '4', 'Net: \'<\' not supported between instances of \'str\' and \'int\' '
+                     '({path}:10, in __init__; '),
+        ('Net', 0, 'Net: width must be at least 1 ({path}:11, in __init__; '),
+        ('Net', 4, 'LayerNorm.__init__() got an unexpected keyword argument \'epsilon\' '
+                   '({path}:20, in __init__; '),
+        ('Root', 4, 'Root: ZeroDivisionError: division by zero ({path}:25, in __init__; '),
+        ('Root', 5, 'Root: AssertionError: embed_dim must be divisible by num_heads '
+                    '({path}:26, in __init__; '),
+        ('halve', 'a', 'halve: unsupported operand type(s) for //: \'str\' and \'int\' '
+                       '({path}:5, in halve; '),
+        # Of what it is given.
+        ('Net', 7, 'Net: width must not be 7'),
+    ],
+)  # fmt: skip
+def test_an_error_in_own_code_says_where(kind, width, said, tmp_path):
+    path = tmp_path / 'net.py'
+    path.write_text(OWN_CODE)
+    names = {}
+    exec(compile(OWN_CODE, path, 'exec'), names)
+    with pytest.raises(InputError) as caught, input_errors('config.py'):
+        MODELS.build(dict(type=names[kind], width=width))
+    said = said.format(path=path)
+    end = 'SCOPEVIT_DEBUG=1 shows the traceback)' if said.endswith('; ') else ''
+    assert str(caught.value) == f'config.py: {said}{end}'
+
+
+def test_arguments_that_own_code_does_not_take():
+    class Net:
+        def __init__(self, width):
+            pass
+
+    with pytest.raises(InputError) as caught, input_errors('config.py'):
+        MODELS.build(dict(type=Net, with_=1))
+    name = f'{Net.__qualname__}.__init__()'
+    assert str(caught.value) == f"config.py: {name} got an unexpected keyword argument 'with_'"
+
+
 @pytest.mark.parametrize('cfg', [5, 'ResNet', ('ResNet',)])
 def test_a_part_that_is_no_config(cfg):
     message = '^config.py: cfg should be a dict'

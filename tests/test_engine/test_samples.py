@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from killed import different
 from mmengine.dataset import BaseDataset
 from tasks import Task
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset
 
 from scopevit.checkpoint import read_checkpoint
 from scopevit.engine.batches import Draw
-from scopevit.engine.samples import SeededItems
+from scopevit.engine.samples import SHOWN, SeededItems, left_out_in_training
 from scopevit.errors import InputError
 
 Tool = Callable[..., tuple[int, str]]
@@ -101,6 +102,58 @@ def test_a_training_that_goes_on_knows_them(spoiled: tuple[Task, list[Path]], to
                        for part in command], '--resume')  # fmt: skip
     assert code == 0, err
     assert path.read_text() == told
+
+
+def test_other_processes_know_them(spoiled: tuple[Task, list[Path]], tool: Tool) -> None:
+    task, paths = spoiled
+    command = ['train', '--skip-bad-samples', 2, *options(task, 'a')]
+    assert tool(*command)[0] == 0
+    checkpoint = read_checkpoint(task.work_dir / 'a' / 'epoch_2.pth')
+    # As of three processes, two of which met one each.
+    [state] = checkpoint['processes']
+    checkpoint['processes'] = [
+        state | {'left_out': [5]}, {'random': state['random']}, state | {'left_out': [2, 5]}
+    ]  # fmt: skip
+    torch.save(checkpoint, task.config.with_name('three.pth'))
+    for path in paths:
+        path.write_bytes((paths[0].parent / 'good.png').read_bytes())
+    command[1:1] = ['--resume', task.config.with_name('three.pth')]
+    code, err = tool(*command, 'train_cfg.max_epochs=3')
+    assert code == 0, err
+    told = json.loads((task.work_dir / 'a' / 'skipped_samples.json').read_text())
+    assert [sample['index'] for sample in told] == [2, 5]
+    last = read_checkpoint(task.work_dir / 'a' / 'epoch_3.pth')
+    assert last['processes'][0]['left_out'] == [2, 5]
+
+
+def test_metrics_tell_them(spoiled: tuple[Task, list[Path]], tool: Tool) -> None:
+    task, paths = spoiled
+    folder = task.work_dir / 'a'
+    code, err = tool('train', *options(task, 'a'), '--skip-bad-samples', 2)
+    assert code == 0, err
+    for path in paths:
+        path.write_bytes((paths[0].parent / 'good.png').read_bytes())
+    test = ['test', task.config, folder / 'epoch_2.pth', '--work-dir', folder]
+    code, err = tool(*test)
+    assert code == 0, err
+    report = json.loads((folder / 'metrics.json').read_text())
+    samples = [dict(index=i, file=str(path)) for i, path in zip((2, 5), paths, strict=True)]
+    assert report['left_out_in_training'] == dict(count=2, samples=samples)
+
+
+def test_only_the_first_of_many_are_told() -> None:
+    samples = [dict(index=i, file=None) for i in range(SHOWN + 3)]
+    told = left_out_in_training({'meta': {'left_out': samples}}, 'a.pth')
+    assert told == {'left_out_in_training': dict(count=SHOWN + 3, samples=samples[:SHOWN])}
+    assert left_out_in_training({'meta': {}}, 'a.pth') == left_out_in_training({}, 'a.pth') == {}
+
+
+@pytest.mark.parametrize(
+    'odd', [3, 'abc', [3], [{}], [dict(index='1', file='a')], [dict(index=1, file={1: 2})]]
+)
+def test_odd_lists_of_them_are_refused(odd: object) -> None:
+    with pytest.raises(InputError, match=r'^a\.pth: meta\.left_out must list samples by index'):
+        left_out_in_training({'meta': {'left_out': odd}}, 'a.pth')
 
 
 def test_a_data_set_can_be_copied() -> None:

@@ -107,6 +107,34 @@ def test_a_training_goes_on_meanwhile(
     assert (task.work_dir / 'last_checkpoint').read_text() == 'iter_12.pth'
 
 
+@pytest.mark.parametrize('options', [(), ('--save-in-background',)])
+def test_the_last_checkpoint_is_never_named_in_place(
+    options: tuple[str, ...],
+    task: Task,
+    tool: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pointer, early = task.work_dir / 'last_checkpoint', task.work_dir / 'early'
+    seen: list[str] = []
+    copy = writer.copy_whole
+
+    def look(self: KillHook, runner: object, *args: object, **kwargs: object) -> None:
+        if pointer.exists() and not seen:
+            os.link(pointer, early)  # is the same file, as long as it is not replaced
+            seen.append(early.read_text())
+
+    def look_and_copy(descriptor: int, path: Path) -> None:
+        assert not pointer.exists() or (task.work_dir / pointer.read_text()).exists()
+        copy(descriptor, path)
+
+    monkeypatch.setattr(KillHook, 'after_train_iter', look)
+    monkeypatch.setattr(writer, 'copy_whole', look_and_copy)
+    code, err = tool('train', task.config, '--work-dir', task.work_dir, *options)
+    assert code == 0, err
+    assert [early.read_text()] == seen
+    assert pointer.read_text() == 'iter_12.pth'
+
+
 def test_a_full_disk_ends_the_training(
     task: Task, tool: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
