@@ -45,8 +45,8 @@ def __getattr__(name: str) -> Callable[..., Any]:
     def missing(*args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(
             f'the operator "{name}" of mmcv needs the compiled package: mmcv-lite is installed, '
-            'and scopevit replaces only the operators its own recipes use. '
-            'Install mmcv built for this torch (e.g. `mim install mmcv`).'
+            'and scopevit has no stand-in for this one, which no recipe of mmdet, mmseg, '
+            'mmpretrain or mmpose calls. Install mmcv built for this torch.'
         )
 
     missing.__name__ = name
