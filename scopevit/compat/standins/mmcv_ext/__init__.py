@@ -11,12 +11,26 @@ classification for one, that never runs one.
 from collections.abc import Callable
 from typing import Any
 
-from .boxes import nms, nms_match, softnms
+from .boxes import bbox_overlaps, nms, nms_match, softnms
+from .deformable import (
+    deform_conv_backward_input,
+    deform_conv_backward_parameters,
+    deform_conv_forward,
+    modulated_deform_conv_backward,
+    modulated_deform_conv_forward,
+)
 from .focal_losses import (
     sigmoid_focal_loss_backward,
     sigmoid_focal_loss_forward,
     softmax_focal_loss_backward,
     softmax_focal_loss_forward,
+)
+from .masked import masked_col2im_forward, masked_im2col_forward
+from .roi_pools import (
+    deform_roi_pool_backward,
+    deform_roi_pool_forward,
+    roi_pool_backward,
+    roi_pool_forward,
 )
 from .rois import roi_align_backward, roi_align_forward
 
