@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Callable[..., Any]:
     def missing(*args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(
             f'the operator "{name}" of mmcv needs the compiled package: mmcv-lite is installed, '
-            'and scopevit replaces only the operators its own recipes use. '
+            'and scopevit brings only what mmdet, mmseg, mmpretrain and mmpose call. '
             'Install mmcv built for this torch (e.g. `mim install mmcv`).'
         )
 

@@ -41,7 +41,7 @@ def roi_pool_forward(
     """
     features = upcast(input)
     rois = rois.to(features.dtype)
-    height, width = input.shape[2:]
+    channels, height, width = input.shape[1:]
     x1, y1 = (rois[:, 1:3] * spatial_scale).unbind(dim=1)
     x2, y2 = ((rois[:, 3:] + 1) * spatial_scale).unbind(dim=1)
     left, right = _bins(x1, x2, pooled_width, width)
@@ -60,7 +60,7 @@ def roi_pool_forward(
     pooled = torchvision_operators().roi_pool(features, bins.flatten(0, 2), 1.0, 1, 1)
     for filled, values in zip((output, argmax), pooled):
         # (R * h * w, C, 1, 1) -> (R, C, h, w)
-        filled.copy_(values.view(*inside.shape, -1).permute(0, 3, 1, 2))
+        filled.copy_(values.view(*inside.shape, channels).permute(0, 3, 1, 2))
 
 
 def roi_pool_backward(

@@ -34,6 +34,8 @@ def sample_groups(
     Yields:
         Indices of regions, and samples of their bins down and across; none of empty regions.
     """
+    if not len(rois):
+        return
     everyone = torch.arange(len(rois), device=rois.device)
     if sampling_ratio > 0:
         groups = [(everyone, sampling_ratio, sampling_ratio)]
