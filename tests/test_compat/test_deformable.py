@@ -248,16 +248,6 @@ def test_compiled_layers_give_what_eager_ones_give(kind):
     torch.testing.assert_close(found[1], found[0])
 
 
-def test_no_image():
-    tensors, options = given('plain', batch=0, dtype=torch.float32)
-    tensors = [t.requires_grad_() for t in tensors]
-    out = ops.modulated_deform_conv2d(*tensors, *options)
-    assert out.shape == (0, 6, 6, 7)
-    out.sum().backward()
-    assert [t.grad.shape for t in tensors] == [t.shape for t in tensors]
-    assert tensors[3].grad.abs().sum() == 0
-
-
 @pytest.mark.skipif(not STANDS_IN, reason='the compiled operator is another')
 def test_sizes_that_no_convolution_has_are_refused():
     with pytest.raises(TypeError, match='stride'):
