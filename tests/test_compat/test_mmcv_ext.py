@@ -277,12 +277,6 @@ def test_roi_align_tells_that_its_gradient_is_not_deterministic(device, monkeypa
             EXT.roi_align_backward(grad, rois, grad, grad, features, 2, 2, 0.5, 0, 1, True)
 
 
-@pytest.mark.skipif(not STANDS_IN, reason='the compiled operator has it')
-def test_roi_align_of_maxima_is_refused():
-    with pytest.raises(NotImplementedError, match="pool_mode='max'"):
-        ops.RoIAlign(2, pool_mode='max')(torch.zeros(1, 1, 4, 4), torch.zeros(1, 5))
-
-
 def plain_sigmoid_focal(logits, target, gamma, alpha):
     prob = 1 / (1 + torch.exp(-logits))
     hit = torch.zeros_like(logits)

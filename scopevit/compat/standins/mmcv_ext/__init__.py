@@ -12,12 +12,19 @@ from collections.abc import Callable
 from typing import Any
 
 from .attention import ms_deform_attn_backward, ms_deform_attn_forward
-from .boxes import nms, nms_match, softnms
+from .boxes import bbox_overlaps, nms, nms_match, softnms
 from .carafe import (
     carafe_backward,
     carafe_forward,
     carafe_naive_backward,
     carafe_naive_forward,
+)
+from .deformable import (
+    deform_conv_backward_input,
+    deform_conv_backward_parameters,
+    deform_conv_forward,
+    modulated_deform_conv_backward,
+    modulated_deform_conv_forward,
 )
 from .focal_losses import (
     sigmoid_focal_loss_backward,
@@ -26,6 +33,13 @@ from .focal_losses import (
     softmax_focal_loss_forward,
 )
 from .psa_mask import psamask_backward, psamask_forward
+from .masked import masked_col2im_forward, masked_im2col_forward
+from .roi_pools import (
+    deform_roi_pool_backward,
+    deform_roi_pool_forward,
+    roi_pool_backward,
+    roi_pool_forward,
+)
 from .rois import roi_align_backward, roi_align_forward
 from .rotated import box_iou_quadri, box_iou_rotated, nms_quadri, nms_rotated
 from .sync_batch_norm import (
@@ -45,8 +59,8 @@ def __getattr__(name: str) -> Callable[..., Any]:
     def missing(*args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(
             f'the operator "{name}" of mmcv needs the compiled package: mmcv-lite is installed, '
-            'and scopevit has no stand-in for this one, which no recipe of mmdet, mmseg, '
-            'mmpretrain or mmpose calls. Install mmcv built for this torch.'
+            'and scopevit brings only what mmdet, mmseg, mmpretrain and mmpose call. '
+            'Install mmcv built for this torch (e.g. `mim install mmcv`).'
         )
 
     missing.__name__ = name

@@ -75,3 +75,35 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         groups.append([int(best)] + order[matched].tolist())
         order = order[~matched]
     return groups
+
+
+def bbox_overlaps(
+    bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int
+) -> None:
+    """Fills `ious` (N, M), or (N, ) of boxes in pairs if `aligned`.
+
+    Mode 0 divides the intersection by the union, 1 by the area of the first box; boxes of no area
+    give NaN, as in mmcv.
+
+    Args:
+        bboxes1: (N, 4).
+        bboxes2: (M, 4).
+        ious: Filled.
+        mode: 0 or 1.
+        aligned: Whether box i of the first goes with box i of the second alone.
+        offset: Of widths and heights, 0 or 1.
+    """
+    first, second = upcast(bboxes1), upcast(bboxes2)
+    areas = [(b[:, 2:] - b[:, :2] + offset).prod(dim=1) for b in (first, second)]
+    if not aligned:
+        first, areas[0] = first[:, None], areas[0][:, None]
+    # Side by side: of both at once, maps of N times M would be made twice as large.
+    sides = [
+        torch.minimum(first[..., axis + 2], second[:, axis + 2])
+        .sub_(torch.maximum(first[..., axis], second[:, axis]))
+        .add_(offset)
+        .clamp_(min=0)
+        for axis in (0, 1)
+    ]
+    overlap = sides[0].mul_(sides[1])
+    ious.copy_(overlap / (areas[0] if mode else areas[0] + areas[1] - overlap))
