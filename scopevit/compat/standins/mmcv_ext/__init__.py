@@ -32,8 +32,8 @@ from .focal_losses import (
     softmax_focal_loss_backward,
     softmax_focal_loss_forward,
 )
-from .psa_mask import psamask_backward, psamask_forward
 from .masked import masked_col2im_forward, masked_im2col_forward
+from .psa_mask import psamask_backward, psamask_forward
 from .roi_pools import (
     deform_roi_pool_backward,
     deform_roi_pool_forward,
