@@ -18,7 +18,8 @@ from scopevit.benchmark.pages import log, make_folder, make_page, page_with
 from scopevit.benchmark.predict_speed import write_checkpoint
 from scopevit.benchmark.timing import median_time, take_turns
 from scopevit.errors import InputError, error_text
-from scopevit.export import ENDINGS, export_checkpoint, runtimes, writers
+from scopevit.export import ENDINGS, export_checkpoint, metrics, runtimes, writers
+from scopevit.export.exported import description_of
 from scopevit.export.network import draw_examples, load_network
 from scopevit.files import write_json, write_text
 from scopevit.inference import Predictor
@@ -76,7 +77,7 @@ def run_export_speed(
     cases: list[Case] = []
     for name, measure_case in made.items():
         cases.append(known[name] if name in known else measure_case())
-        report = make_report(cases, machine)
+        report = make_report(cases, machine, int8_rows(checkpoints, folder))
         # After each: all of them take an hour.
         write_text(folder / 'report.md', report)
         described = [{'case': c.name, **{m.form: m.failed or m.seconds for m in c.measurements}}
@@ -182,11 +183,15 @@ def measure_checkpoint(
 
 def export_once(checkpoint: Path, format: str, images: str, int8: bool, folder: Path) -> Path:
     """Exports a checkpoint, unless that is done already; returns the file."""
-    stem = f'{checkpoint.parent.name}_{checkpoint.stem}{"_int8" * int8}'
-    path = folder / f'{stem}{ENDINGS[format]}'
+    path = export_path(checkpoint, format, int8, folder)
     if not path.is_file() or path.stat().st_mtime < checkpoint.stat().st_mtime:
         export_checkpoint(checkpoint, format, path, images=images, int8=int8)
     return path
+
+
+def export_path(checkpoint: Path, format: str, int8: bool, folder: Path) -> Path:
+    """Returns where a form of a checkpoint is."""
+    return folder / f'{checkpoint.parent.name}_{checkpoint.stem}{"_int8" * int8}{ENDINGS[format]}'
 
 
 def measure_network(batch_size: int, height: int, width: int) -> Case:
@@ -228,8 +233,32 @@ def measure_network(batch_size: int, height: int, width: int) -> Case:
         return measure(network_name(batch_size, height, width), shape, forms)
 
 
-def make_report(cases: Sequence[Case], machine: dict[str, str]) -> str:
-    """Returns the tables of cases and machine."""
+def int8_rows(checkpoints: Sequence[str], folder: Path) -> list[list[str]]:
+    """Returns what the descriptions of 8-bit files in a folder say of layers, answers, metrics."""
+    rows = []
+    for checkpoint in map(Path, checkpoints):
+        for name, format in FORMATS.items():
+            path = description_of(export_path(checkpoint, format, True, folder))
+            if not path.is_file():
+                continue
+            described = json.loads(path.read_text(encoding='utf-8'))
+            int8, judged = described['int8'], described.get('metrics')
+            kept = len(int8['layers in float'])
+            worst, points = metrics.largest_loss(judged) if judged else ('', 0.0)
+            rows.append([
+                checkpoint_name(checkpoint),
+                name,
+                f'{int8["layers in 8 bits"]} of {int8["layers in 8 bits"] + kept}',
+                f'{int8["share of changed answers"]:.1%}',
+                f'{-points:+.2f} ({worst})' if judged else 'not measured',
+            ])  # fmt: skip
+    return rows
+
+
+def make_report(
+    cases: Sequence[Case], machine: dict[str, str], int8: Sequence[Sequence[str]] = ()
+) -> str:
+    """Returns the tables of cases, of 8-bit files (see `int8_rows`) and of the machine."""
     columns = ['case', *(f'{form} (ms)' for form in FORMS)]
     times, ratios = [], []
     for case in cases:
@@ -250,4 +279,7 @@ def make_report(cases: Sequence[Case], machine: dict[str, str]) -> str:
         'Times as fast as eager:\n',
         markdown_table(['case', *FORMS[1:]], ratios, 'l' + 'r' * (len(FORMS) - 1)),
     ]
+    if int8:
+        head = ['case', 'runtime', 'layers in 8 bits', 'answers changed', 'worst metric, points']
+        parts += ['What 8 bits change:\n', markdown_table(head, int8, 'llrrl')]
     return make_page(parts, failed, machine)

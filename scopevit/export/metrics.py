@@ -44,14 +44,36 @@ def problem(found: Mapping[str, Any], int8: bool) -> str | None:
     limit = INT8_LIMIT if int8 else LIMIT
     for name, value in found['checkpoint'].items():
         other = found['file'].get(name, math.nan)
-        a, b = (np.atleast_1d(np.asarray(x, float)) for x in (value, other))
-        # Of a class that does not occur, it is NaN.
-        unit = 100 if np.nanmax(np.abs([*a, *b]), initial=0) > 1 else 1
-        is_better = b < a if any(part in name for part in LOWER_IS_BETTER) else b > a
-        is_near = np.isclose(a, b, rtol=0, atol=limit * unit, equal_nan=True)
-        if not np.all(is_near | (is_better & int8)):
+        loss = losses(name, value, other)
+        if not np.all((loss if int8 else np.abs(loss)) <= limit):  # NaN is not
             return f'{name} is {shown(value)} of the checkpoint, {shown(other)} of the file'
     return None
+
+
+def losses(name: str, expected: Any, found: Any) -> np.ndarray:
+    """Returns how far a metric is worse, as a fraction, of each class if it has them.
+
+    It is NaN where just one of the two is, and 0 where both are: of a class that does not occur.
+    """
+    a, b = (np.atleast_1d(np.asarray(x, float)) for x in (expected, found))
+    unit = 100 if np.nanmax(np.abs([*a, *b]), initial=0) > 1 else 1
+    difference = np.where(np.isnan(a) & np.isnan(b), 0, a - b) / unit
+    is_lower_better = any(part in name for part in LOWER_IS_BETTER)
+    return -difference if is_lower_better else difference
+
+
+def largest_loss(found: Mapping[str, Any]) -> tuple[str, float]:
+    """Returns the metric of a file that is worst beside its checkpoint's, and by how many points.
+
+    Args:
+        found: Metrics under `checkpoint` and `file`, which both have all of them.
+    """
+    points = {
+        name: 100 * float(losses(name, value, found['file'][name]).max())
+        for name, value in found['checkpoint'].items()
+    }
+    worst = max(points, key=points.__getitem__)
+    return worst, points[worst]
 
 
 def shown(value: Any) -> str:

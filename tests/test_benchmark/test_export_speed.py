@@ -1,5 +1,6 @@
 """The table of exported networks: what is timed, and how it is told."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,24 @@ def test_goes_on_where_a_run_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
     there = export_speed.read_cases(tmp_path / 'report.json', {'processor': 'another'}, [])
     assert there == {}
+
+
+def test_what_8_bits_change(tmp_path: Path) -> None:
+    int8 = {'layers in 8 bits': 3, 'layers in float': ['a'], 'share of changed answers': 0.07}
+    judged = {
+        'checkpoint': {'AP': 0.5, 'AR': 0.25, 'EPE': 0.5},
+        'file': {'AP': 0.51, 'AR': 0.2425, 'EPE': 0.505},
+    }
+    for ending, described in (('onnx', {'metrics': judged}), ('xml', {})):
+        path = tmp_path / f'pose_best_int8.{ending}.json'
+        path.write_text(json.dumps({'int8': int8, **described}))
+    rows = export_speed.int8_rows(['runs/pose/best.pth', 'runs/other/best.pth'], tmp_path)
+    assert rows == [
+        ['pose', 'ONNX Runtime', '3 of 4', '7.0%', '-0.75 (AR)'],
+        ['pose', 'OpenVINO', '3 of 4', '7.0%', 'not measured'],
+    ]
+    lines = make_report([], {'processor': 'a fast one'}, rows).splitlines()
+    assert any(line.startswith('| pose') and '-0.75 (AR)' in line for line in lines)
 
 
 @pytest.mark.parametrize(
