@@ -19,6 +19,7 @@ NAMES = (
     'find_loader',
     'mmcv_ext',
     'xtcocotools',
+    'panopticapi',
     # The others change what is there, from the library that the rest builds on to the tasks'.
     'torch_load',
     'checkpoint_loader',
