@@ -28,6 +28,7 @@ NAMES = (
     'compiled_training',
     'mmpretrain',
     'mmpretrain_pooling',
+    'mmcv_hue',
     'mmpose_visualizer',
 )
 SHIMS = [import_module(f'{__name__}.{name}') for name in NAMES]
