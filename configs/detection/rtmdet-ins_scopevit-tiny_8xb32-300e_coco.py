@@ -11,9 +11,12 @@ _base_ = 'mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py'
 custom_imports = dict(imports=['scopevit'], allow_failed_imports=False)
 
 model = dict(
-    # What the backbone's weights expect; RTMDet's own takes blue, green, red.
     data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+        # What the backbone's weights expect; RTMDet's own takes blue, green, red.
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_size_divisor=32,  # its neck doubles the sides of maps
     ),
     backbone=dict(
         _delete_=True, type='ScopeViT', arch='tiny', out_indices=(1, 2, 3), drop_path_rate=0.1
