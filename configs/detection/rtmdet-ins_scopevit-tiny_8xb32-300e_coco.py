@@ -17,6 +17,7 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
         pad_size_divisor=32,  # its neck doubles the sides of maps
+        pad_mask=True,
     ),
     backbone=dict(
         _delete_=True, type='ScopeViT', arch='tiny', out_indices=(1, 2, 3), drop_path_rate=0.1
