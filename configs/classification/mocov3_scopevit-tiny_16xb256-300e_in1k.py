@@ -13,6 +13,8 @@ model = dict(
     backbone=dict(_delete_=True, type='ScopeViT', arch='tiny', out_indices=(3,)),
     neck=dict(in_channels=256, with_avg_pool=True),
 )
+# mmengine would hand the function the scope that it notes in what it inherits.
+train_dataloader = dict(collate_fn=dict(_delete_=True, type='default_collate'))
 optim_wrapper = dict(
     _delete_=True,  # --amp brings mixed precision, where there is a GPU
     type='OptimWrapper',
