@@ -2,8 +2,10 @@
 
     python tools/train.py configs/classification/mocov3_scopevit-tiny_16xb256-300e_in1k.py
 
-Its checkpoints go into any other recipe by --pretrained. Source: the settings of mmpretrain's MoCo
-v3 with ViT-S; ours, not from the paper. Here: not trained yet.
+Its checkpoints go into any other recipe by --pretrained.
+
+Source: the settings of mmpretrain's MoCo v3 with ViT-S; ours, not from the paper.
+Here: not trained yet.
 """
 
 _base_ = 'mmpretrain::mocov3/mocov3_vit-small-p16_16xb256-amp-coslr-300e_in1k.py'

@@ -11,7 +11,7 @@ Delete when: mmcv wraps the number itself.
 """
 
 import functools
-from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ def apply() -> None:
         after_import('mmcv.image.photometric', _accept_negative)
 
 
-def _accept_negative(module: ModuleType) -> None:
+def _accept_negative(module: Any) -> None:
     adjust_hue = module.adjust_hue
 
     @functools.wraps(adjust_hue)

@@ -118,10 +118,11 @@ RATES = {
         {0: 4e-8, 999: 4e-3, 2100: 4e-3, 3150: 2.1e-3, 4199: 2e-4},
     ),
     # A square over 5 epochs; then cosines of 280 epochs, from the 5th to the 280th of them, and of
-    # 300 from there, which begins at 2.5 times the rate that is left, 2e-4 + 1.9e-3 * 1.5735e-3.
+    # 300 from there. It begins at 2.5 times the rate of step 2799, the 2749th of 2800 of a cosine:
+    # 2e-4 + 1.9e-3 * 1.637e-3.
     'pose/rtmo_scopevit-tiny_8xb32-600e_coco-640x640.py': (
         10,
-        {50: 4e-3, 2800: 5.07475e-4, 5999: 2e-4},
+        {50: 4e-3, 2800: 5.07777e-4, 5999: 2e-4},
     ),
     # 1e-4 of it at first, all from the end of epoch 40, a half cosine over 260 epochs to 0.
     'classification/mocov3_scopevit-tiny_16xb256-300e_in1k.py': (
