@@ -109,6 +109,6 @@ def parameters_of_kind(model: nn.Module, kind: str) -> list[nn.Parameter]:
         types = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
         norms = [module for module in model.modules() if isinstance(module, types)]
         return [p for norm in norms for p in norm.parameters()]
-    layers = [module for module in model.modules() if isinstance(module, TransformerLayer)]
+    layers = [m for m in model.backbone.modules() if isinstance(m, TransformerLayer)]
     assert len(layers) == 2 * sum(model.backbone.arch['depths'])
     return [p for layer in layers for p in (layer.gamma1, layer.gamma2)]
