@@ -480,7 +480,7 @@ def test_segments_of_panoptic_annotations_are_read_as_annotations(tmp_path):
     path = tmp_path / 'panoptic.json'
     path.write_text(json.dumps(content))
     coco = read_coco(path, 'key')
-    assert (coco.ids, coco.owners.tolist()) == (['1/5', '1/6', '2/5'], [0, 0, 1])
+    assert (coco.ids, coco.owners.tolist()) == ([1, 2, 3], [0, 0, 1])
     assert (coco.category_ids, coco.repeated['annotations']) == ([2, 2, 2], [])
     assert coco.boxes.tolist() == [[1, 2, 3, 4]] * 3
     assert coco.crowds.tolist() == [False, False, True]

@@ -168,15 +168,16 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
 def segments(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns the segments of panoptic annotations as annotations; others as they are.
 
-    Their ids, which are those of one image, have the image's in front.
+    Their own ids, colours of one picture, repeat from image to image: they are numbered from 1.
     """
     if not any('segments_info' in a for a in annotations):
         return annotations
-    return [
-        {**segment, 'image_id': a.get('image_id'), 'id': f'{a.get("image_id")}/{segment.get("id")}'}
+    found = (
+        {**segment, 'image_id': a.get('image_id')}
         for a in annotations
         for segment in a.get('segments_info') or []
-    ]
+    )
+    return [{**segment, 'id': number} for number, segment in enumerate(found, start=1)]
 
 
 def repeated(ids: list[Any]) -> list[Any]:
