@@ -14,6 +14,7 @@ MAIN_METRICS = {
     'accuracy/top1': ('top-1', 1.0),
     'coco/bbox_mAP': ('box AP', 100.0),
     'coco/segm_mAP': ('mask AP', 100.0),
+    'coco_panoptic/PQ': ('PQ', 1.0),
     'mIoU': ('mIoU', 1.0),
     'coco/AP': ('AP', 100.0),
 }

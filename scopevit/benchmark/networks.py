@@ -11,6 +11,7 @@ from typing import Any
 import timm
 import torch
 from mmengine.config import Config
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from scopevit.engine.config import load_config
@@ -80,7 +81,8 @@ class TwoStageForward(TensorForward):
     The network of a two-stage detector depends on what it sees. What is measured here is what the
     field counts: backbone, neck and RPN head on the images, the box head on `test_cfg.rpn`'s
     `max_per_img` boxes an image and the mask head on those of `test_cfg.rcnn`. RoIAlign runs too,
-    on boxes spread over the image; decoding and NMS do not. The `roi_head` is a `StandardRoIHead`.
+    on boxes spread over the image; decoding and NMS do not. Of a cascade, each stage's head runs
+    on all of them. The `roi_head` is a `StandardRoIHead` or a `CascadeRoIHead`.
     """
 
     def forward(self, images: Tensor) -> tuple:
@@ -88,13 +90,34 @@ class TwoStageForward(TensorForward):
         roi_head, test_cfg = self.model.roi_head, self.model.test_cfg
         maps = self.model.extract_feat(images)
         boxes = spread_boxes(images, test_cfg['rpn']['max_per_img'])
-        features = pool_boxes(roi_head.bbox_roi_extractor, maps, boxes)
-        outputs: tuple = (self.model.rpn_head(maps), roi_head.bbox_head(features))
+        outputs: tuple = (self.model.rpn_head(maps),)
+        for extractor, head in stages(roi_head.bbox_roi_extractor, roi_head.bbox_head):
+            outputs += (head(pool_boxes(extractor, maps, boxes)),)
         if roi_head.with_mask:
             boxes = spread_boxes(images, test_cfg['rcnn']['max_per_img'])
-            features = pool_boxes(roi_head.mask_roi_extractor, maps, boxes)
-            outputs += (roi_head.mask_head(features),)
+            for extractor, head in stages(roi_head.mask_roi_extractor, roi_head.mask_head):
+                outputs += (head(pool_boxes(extractor, maps, boxes)),)
         return outputs
+
+
+class QueryForward(TensorForward):
+    """A network that asks queries about an image, and reads the image's size in its sample."""
+
+    def forward(self, images: Tensor) -> object:
+        """Returns what the last layers give for images of (N, C, H, W)."""
+        size = tuple(images.shape[-2:])
+        sample = BaseDataElement(metainfo=dict(img_shape=size, batch_input_shape=size))
+        samples = [sample] * len(images)
+        if hasattr(self.model, 'decode_head'):  # to which mmseg's mode 'tensor' gives no samples
+            return self.model.decode_head(self.model.extract_feat(images), samples)
+        return self.model(images, samples, mode='tensor')
+
+
+def stages(extractor: nn.Module, head: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """Returns extractors and heads in pairs: those of a cascade's stages, or the only ones."""
+    if isinstance(extractor, nn.ModuleList) and isinstance(head, nn.ModuleList):
+        return list(zip(extractor, head))
+    return [(extractor, head)]
 
 
 def spread_boxes(images: Tensor, count: int) -> Tensor:
@@ -154,17 +177,28 @@ def build_network(cfg: Config, size: tuple[int, int] | None = None) -> Network:
 
 def tensor_forward(model: nn.Module, source: str) -> TensorForward:
     """Returns a model as a function of images, a two-stage detector with its boxes fixed."""
+    if has_queries(model):
+        return QueryForward(model)
     if not (getattr(model, 'with_rpn', False) and getattr(model, 'with_roi_head', False)):
         return TensorForward(model)
-    from mmdet.models.roi_heads import StandardRoIHead  # slow to import, and for detectors alone
+    # Slow to import, and for detectors alone.
+    from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 
     roi_head = model.roi_head
-    if not isinstance(roi_head, StandardRoIHead) or roi_head.with_shared_head:
+    known = isinstance(roi_head, StandardRoIHead) or type(roi_head) is CascadeRoIHead
+    if not known or roi_head.with_shared_head:
         raise InputError(
-            f'{source}: the roi_head must be a StandardRoIHead without shared_head to be measured, '
-            f'not {type(roi_head).__name__}'
+            f'{source}: the roi_head must be a StandardRoIHead or a CascadeRoIHead without '
+            f'shared_head to be measured, not {type(roi_head).__name__}'
         )
     return TwoStageForward(model)
+
+
+def has_queries(model: nn.Module) -> bool:
+    """Whether a model is a detector of the DETR family, or has a head of Mask2Former's."""
+    if hasattr(model, 'forward_transformer') or hasattr(model, 'panoptic_head'):
+        return True
+    return type(getattr(model, 'decode_head', None)).__name__ == 'Mask2FormerHead'
 
 
 def from_timm(name: str, size: tuple[int, int] | None = None) -> Network:
@@ -239,7 +273,7 @@ def data_preprocessor(cfg: Config) -> dict:
 
 def recipe_size(cfg: Config) -> tuple[int, int] | None:
     """Returns the height and width in pixels at which a recipe tests, where it tells."""
-    steps = {type_name(step): step for step in test_pipeline(cfg)}
+    steps = {type_name(step): step for step in steps_of(cfg, 'test')}
     preprocessor = data_preprocessor(cfg)
     task = TASKS.get(cfg.get('default_scope'))
     if task == 'segmentation':
@@ -255,12 +289,21 @@ def recipe_size(cfg: Config) -> tuple[int, int] | None:
     for name, key in (('CenterCrop', 'crop_size'), ('Resize', 'scale')):
         if name in steps:
             return height_width(steps[name].get(key))
+    return None if steps else view_size(cfg)
+
+
+def view_size(cfg: Config) -> tuple[int, int] | None:
+    """Returns the height and width of the views of a self-supervised recipe, which has no test."""
+    for step in steps_of(cfg, 'train'):
+        if type_name(step) == 'MultiView':
+            crops = [view for view in step['transforms'][0] if 'Crop' in type_name(view)]
+            return height_width(crops[0].get('scale')) if crops else None
     return None
 
 
-def test_pipeline(cfg: Config) -> list[dict]:
-    """Returns the transforms of the first data set that a recipe tests on."""
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+def steps_of(cfg: Config, mode: str) -> list[dict]:
+    """Returns the transforms of the first data set of a recipe for 'train' or 'test'."""
+    dataset = (cfg.get(f'{mode}_dataloader') or {}).get('dataset')
     return (next(leaf_configs(dataset)).get('pipeline') or []) if dataset else []
 
 

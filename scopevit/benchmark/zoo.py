@@ -35,6 +35,7 @@ SCORE_WORDS = {
     'top-1': ('Image Classification', 'Top 1 Accuracy'),
     'box AP': ('Object Detection', 'box AP'),
     'mask AP': ('Instance Segmentation', 'mask AP'),
+    'PQ': ('Panoptic Segmentation', 'PQ'),
     'mIoU': ('Semantic Segmentation', 'mIoU'),
     'AP': ('Body 2D Keypoint', 'AP'),
 }

@@ -19,6 +19,7 @@ NAMES = (
     'find_loader',
     'mmcv_ext',
     'xtcocotools',
+    'panopticapi',
     # The others change what is there, from the library that the rest builds on to the tasks'.
     'torch_load',
     'checkpoint_loader',
@@ -27,6 +28,7 @@ NAMES = (
     'compiled_training',
     'mmpretrain',
     'mmpretrain_pooling',
+    'mmcv_hue',
     'mmpose_visualizer',
 )
 SHIMS = [import_module(f'{__name__}.{name}') for name in NAMES]

@@ -34,6 +34,10 @@ CLASSIFICATION = CONFIGS / 'classification' / 'scopevit-tiny_8xb128_in1k.py'
         ('detection/mask-rcnn_scopevit-tiny_fpn_1x_coco', (3, 800, 1344)),
         ('segmentation/fpn_scopevit-tiny_8xb4-80k_ade20k-512x512', (3, 512, 512)),
         ('pose/td-hm_scopevit-tiny_8xb32-210e_coco-256x192', (3, 256, 192)),
+        ('classification/mocov3_scopevit-tiny_16xb256-300e_in1k', (3, 224, 224)),
+        ('detection/dino-4scale_scopevit-tiny_8xb2-12e_coco', (3, 800, 1333)),
+        ('detection/rtmdet_scopevit-tiny_8xb32-300e_coco', (3, 640, 640)),
+        ('pose/rtmo_scopevit-tiny_8xb32-600e_coco-640x640', (3, 640, 640)),
         ('demo/classification_scopevit-xtiny_fashion-mnist', (1, 56, 56)),
         ('demo/mask-rcnn_scopevit-xtiny_fpn_nuclei', (3, 512, 512)),
         ('demo/fpn_scopevit-xtiny_nuclei', (3, 256, 256)),
@@ -96,6 +100,30 @@ def test_box_and_mask_head_count_with_the_boxes_of_test_cfg(make_task):
     assert counts['roi_head.mask_head'] == 10 * per_mask
     parts = ('backbone', 'neck', 'rpn_head', 'roi_head')
     assert counts[''] == sum(counts[part] for part in parts)
+
+
+def test_every_stage_of_a_cascade_counts():
+    recipe = CONFIGS / 'detection' / 'cascade-mask-rcnn_scopevit-tiny_fpn_1x_coco.py'
+    counts = {c.name: c.multiply_adds for c in count_complexity(from_config(recipe), depth=2)}
+    per_box = 256 * 49 * 1024 + 1024 * 1024 + 1024 * 81 + 1024 * 4  # boxes of no class
+    assert counts['roi_head.bbox_head'] == 3 * 1000 * per_box
+    per_mask = 196 * 4 * 9 * 256 * 256 + 196 * 4 * 256 * 256 + 784 * 256 * 80
+    assert counts['roi_head.mask_head'] == 3 * 100 * per_mask
+
+
+@pytest.mark.parametrize(
+    'recipe, classes',
+    [
+        ('detection/mask2former_scopevit-tiny_8xb2-lsj-50e_coco-panoptic', 134),
+        ('segmentation/mask2former_scopevit-tiny_8xb2-160k_ade20k-512x512', 151),
+    ],
+)
+def test_queries_are_asked_about_noise(recipe, classes):
+    network = from_config(CONFIGS / f'{recipe}.py', (64, 96))
+    with torch.no_grad():
+        scores, masks = network.module(network.make_input(2))
+    assert len(scores) == len(masks) == 10  # those of the queries alone, and of nine layers
+    assert (scores[-1].shape, masks[-1].shape) == ((2, 100, classes), (2, 100, 16, 24))
 
 
 def test_boxes_spread_over_the_image():

@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 
 from scopevit import compat
 from scopevit.compat import xtcocotools as shim
+from scopevit.compat.standins.xtcocotools.coco import COCO as StandInCOCO
 from scopevit.compat.standins.xtcocotools.cocoeval import COCOeval
 
 
@@ -160,6 +161,19 @@ def test_detections_without_any_score_do_not_count():
     np.testing.assert_array_equal(stats(COCOeval(*load(dataset, [*results, ghost]))), expected)
 
 
+def test_nobody_found_is_an_ap_of_0(tmp_path):
+    dataset, results = make_data(17, 0)
+    gt = StandInCOCO()
+    gt.dataset = dataset
+    gt.createIndex()
+    (tmp_path / 'none.json').write_text('[]')
+    for empty in ([], str(tmp_path / 'none.json')):
+        evaluator = COCOeval(gt, gt.loadRes(empty), 'keypoints', np.full(17, 0.05))
+        # AP and AR.
+        assert [stats(evaluator)[i] for i in (0, 5)] == [0, 0]
+    assert len(gt.loadRes(results).anns) == len(results)
+
+
 def test_mmpose_clears_use_segm_and_boxes_work():
     dataset, results = make_data(17, seed=5)
     evaluator = COCOeval(*load(dataset, results), 'keypoints')
@@ -193,7 +207,7 @@ def test_stand_in_is_imported_by_name(unimported):
     shim.apply()
     if 'standins' not in importlib.import_module('xtcocotools').__file__:
         pytest.skip('the real one is installed')
-    assert importlib.import_module('xtcocotools.coco').COCO is COCO
+    assert issubclass(importlib.import_module('xtcocotools.coco').COCO, COCO)
     mask = importlib.import_module('xtcocotools.mask')
     rle = mask.merge(mask.frPyObjects([[1, 1, 4, 1, 4, 3, 1, 3]], 5, 6))
     assert mask.decode(rle).sum() == mask.area(rle) == 6

@@ -16,14 +16,22 @@ from torch import nn
 
 from scopevit.engine.config import read_config
 from scopevit.engine.libraries import find_library
+from scopevit.models.scopevit import TransformerLayer
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
-RECIPES = sorted(
+EVERY = sorted(
     path.relative_to(CONFIGS).as_posix()
     for task in ('classification', 'detection', 'segmentation', 'pose')
     for path in (CONFIGS / task).rglob('*.py')
 )
+# Heads that the paper has not: with ScopeViT-tiny alone, and settings that are not the authors'.
+MODERN_METHODS = (
+    'cascade-mask-rcnn', 'dino-4scale', 'mask2former', 'mocov3', 'rtmdet', 'rtmdet-ins', 'rtmo',
+    'rtmpose', 'segformer',
+)  # fmt: skip
+MODERN = [recipe for recipe in EVERY if Path(recipe).stem.split('_')[0] in MODERN_METHODS]
+RECIPES = [recipe for recipe in EVERY if recipe not in MODERN]
 PEERS = [recipe for recipe in RECIPES if '/peers/' in recipe]
 OURS = [recipe for recipe in RECIPES if recipe not in PEERS]
 PRIMITIVES = [recipe for recipe in OURS if 'scopevit-tiny_' in recipe]
@@ -45,12 +53,14 @@ def is_classifier(recipe: str) -> bool:
 
 def backbone_name(recipe: str) -> str:
     """'pose/td-hm_scopevit-tiny_8xb32-210e_coco-256x192.py' -> 'scopevit-tiny'."""
-    return stem(recipe).split('_')[0 if is_classifier(recipe) else 1]
+    is_first = is_classifier(recipe) and recipe not in MODERN
+    return stem(recipe).split('_')[0 if is_first else 1]
 
 
 def method(recipe: str) -> str:
     """What a recipe trains, whatever the backbone: 'mask-rcnn'; for a classifier its data."""
-    return stem(recipe).split('_')[-1 if is_classifier(recipe) else 0]
+    is_last = is_classifier(recipe) and recipe not in MODERN
+    return stem(recipe).split('_')[-1 if is_last else 0]
 
 
 def primitive(recipe: str) -> str:
@@ -90,3 +100,15 @@ def build(cfg: Config, model: dict | None = None) -> nn.Module:
 
 def refuse_connection(_: socket.socket, address: object) -> None:
     pytest.fail(f'building a model connects to {address}')
+
+
+def parameters_of_kind(model: nn.Module, kind: str) -> list[nn.Parameter]:
+    if kind == 'biases':
+        return [p for name, p in model.named_parameters() if name.endswith('.bias')]
+    if kind == 'norms':
+        types = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+        norms = [module for module in model.modules() if isinstance(module, types)]
+        return [p for norm in norms for p in norm.parameters()]
+    layers = [m for m in model.backbone.modules() if isinstance(m, TransformerLayer)]
+    assert len(layers) == 2 * sum(model.backbone.arch['depths'])
+    return [p for layer in layers for p in (layer.gamma1, layer.gamma2)]

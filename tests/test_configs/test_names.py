@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 from recipes import (
     CONFIGS,
+    MODERN,
     OURS,
     PEERS,
     PRIMITIVES,
@@ -72,25 +73,31 @@ def test_what_is_shared_has_two_that_share_it():
     assert [name for name in shared if sum(f"/{name}'" in text for text in texts) < 2] == []
 
 
-@pytest.mark.parametrize('recipe', OURS)
+@pytest.mark.parametrize('recipe', [*OURS, *MODERN])
 def test_arch(recipe):
     assert f'scopevit-{load(recipe).model.backbone.arch}' == backbone_name(recipe)
 
 
-@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize('recipe', [*RECIPES, *MODERN])
 def test_gpus_and_batch(recipe):
     cfg = load(recipe)
     gpus, batch = numbers(r'(\d+)xb(\d+)', recipe) or (8, 2)
-    assert ('xb' in stem(recipe)) != recipe.startswith('detection/')
+    if recipe not in MODERN:  # whose names are those of their heads' own recipes
+        assert ('xb' in stem(recipe)) != recipe.startswith('detection/')
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.auto_scale_lr.base_batch_size == gpus * batch
     assert not cfg.auto_scale_lr.get('enable', False)
 
 
-@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize('recipe', [*RECIPES, *MODERN])
 def test_schedule(recipe):
     train_cfg = load(recipe).train_cfg
     words = re.findall(r'(?<=[-_])(?:\dx|\d+k|\d+e)(?=[-_])', stem(recipe))
+    if '-lsj-50e_coco' in recipe:
+        # 118,000 images of COCO for 50 epochs, 16 images a step.
+        assert (words, train_cfg.max_iters) == (['50e'], 50 * 118_000 // 16)
+        assert max(train_cfg.dynamic_intervals)[1] == train_cfg.max_iters  # validated at the end
+        return
     assert len(words) == (0 if method(recipe) == 'in1k' else 1)
     word = words[0] if words else '300e'
     if word.endswith('k'):
@@ -100,6 +107,9 @@ def test_schedule(recipe):
         assert train_cfg.get('by_epoch', True)
         assert train_cfg.max_epochs == (EPOCHS.get(word) or int(word[:-1]))
     length = train_cfg.get('max_iters') or train_cfg.max_epochs
+    if load(recipe).get('val_dataloader') is None:
+        assert method(recipe) == 'mocov3'  # which has no labels to validate by
+        return
     assert length % train_cfg.val_interval == 0  # so that the last weights are validated, too
 
 
@@ -236,7 +246,7 @@ def test_ema_has_the_decay_of_the_authors():
     assert (hook.type, 1 - hook.momentum) == ('EMAHook', pytest.approx(0.9999, abs=1e-9))
 
 
-@pytest.mark.parametrize('recipe', PRIMITIVES)
+@pytest.mark.parametrize('recipe', [*PRIMITIVES, *MODERN])
 def test_docstring_says_what_how_and_how_well(recipe, load_main, monkeypatch):
     text = ast.get_docstring(ast.parse((CONFIGS / recipe).read_text()))
     assert re.match(r'.*ScopeViT-tiny .*\.\n\n', text)
@@ -250,7 +260,9 @@ def test_docstring_says_what_how_and_how_well(recipe, load_main, monkeypatch):
     (config,), options = train.call_args
     assert Path(config) == Path('configs', recipe)
     merge_options(load(recipe).copy(), options['cfg_options'] or {})
-    if method(recipe) == 'in1k':
+    if recipe in MODERN:
+        assert re.search(r'\bours,\s+not\s+from\s+the\s+paper\b', text)
+    if method(recipe) in ('in1k', 'mocov3'):
         assert options['pretrained'] is None
     else:  # from the last checkpoint of the recipe for ImageNet
         classifier = 'classification/scopevit-tiny_8xb128_in1k.py'
@@ -259,14 +271,14 @@ def test_docstring_says_what_how_and_how_well(recipe, load_main, monkeypatch):
         assert options['pretrained'] == checkpoint
 
 
-@pytest.mark.parametrize('recipe', OURS)
+@pytest.mark.parametrize('recipe', [*OURS, *MODERN])
 def test_nothing_is_left_of_what_was_replaced(recipe):
     cfg = load(recipe)
     read = {key: cfg[key] for key in cfg if re.search('model|loader|evaluator|optim_w|hook', key)}
     for path, value in items(read):
         key = path.rpartition('.')[2]
-        assert key not in ('_delete_', 'momentum', 'init_cfg') or 'hooks' in path, path
-        assert key != 'pretrained' or value is None, path
+        assert key not in ('_delete_', 'momentum') or re.search('hooks|norm_cfg', path), path
+        assert key not in ('pretrained', 'init_cfg') or value is None, path
         assert '://' not in str(value), path
     assert set(cfg.model.backbone) <= {'type', 'arch', 'out_indices', 'drop_path_rate'}
     assert set(cfg.optim_wrapper.optimizer) <= {

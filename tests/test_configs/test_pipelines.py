@@ -1,18 +1,17 @@
 """The recipes' data sets on miniature trees of real images in the folders of the real data sets."""
 
 import copy
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, Registry
 from mmseg.datasets import ADE20KDataset
-from recipes import PEERS, PRIMITIVES, ROOT, build, is_classifier, load, method
+from recipes import MODERN, PEERS, PRIMITIVES, build, is_classifier, load, method
+from trees import people, read_labels
 
 from scopevit.engine.checks.data import (
     CheckedLoading,
@@ -27,99 +26,6 @@ from scopevit.preflight.data import check_data
 RECIPES = [*PRIMITIVES, *(recipe for recipe in PEERS if is_classifier(recipe))]
 
 MODES = ('train', 'val', 'test')
-DEMO = ROOT / 'data' / 'demo'
-# In the order of their names, which is that of the labels. The first and the last are real.
-WORDNET_IDS = ['n01440764', *(f'n{2_000_000 + i:08d}' for i in range(998)), 'n15075141']
-# Ids that COCO leaves out of 1 to 90.
-NOT_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-
-
-@pytest.fixture(scope='module')
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp('tree')
-    write_imagenet(root / 'data' / 'imagenet')
-    write_custom(root / 'data' / 'custom')
-    write_coco(root / 'data' / 'coco')
-    write_ade(root / 'data' / 'ade' / 'ADEChallengeData2016')
-    return root
-
-
-def people(split: str) -> dict:
-    return json.loads((DEMO / f'pose/annotations/person_keypoints_{split}.json').read_text())
-
-
-def copy_image(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(source.read_bytes())
-
-
-def write_imagenet(root: Path) -> None:
-    """One image each of the first and the last of 1000 classes, 360 x 440 (width x height)."""
-    for split in ('train', 'val'):
-        for name in WORDNET_IDS:
-            (root / split / name).mkdir(parents=True)
-        first, second = sorted((DEMO / 'pose' / 'images' / split).iterdir())[:2]
-        copy_image(first, root / split / WORDNET_IDS[0] / f'{WORDNET_IDS[0]}_1.JPEG')
-        copy_image(second, root / split / WORDNET_IDS[-1] / f'{WORDNET_IDS[-1]}_1.JPEG')
-
-
-def write_custom(root: Path) -> None:
-    """An image each of 10 classes, 250 x 250."""
-    for split in ('train', 'val'):
-        sources = sorted((DEMO / 'nuclei' / 'images' / split).iterdir())[:10]
-        for i, source in enumerate(sources):
-            copy_image(source, root / split / f'class{i}' / source.name)
-
-
-def write_coco(root: Path) -> None:
-    """Two images a split, 360 x 440, with two people each; the smaller one is a toothbrush to
-    the detectors, the last of COCO's 80 categories."""
-    (root / 'annotations').mkdir(parents=True)
-    ids = [i for i in range(1, 91) if i not in NOT_IN_COCO]
-    names = CocoDataset.METAINFO['classes']
-    for split in ('train', 'val'):
-        content = people(split)
-        content['images'] = content['images'][:2]
-        kept = {image['id'] for image in content['images']}
-        content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
-        for image in content['images']:
-            name = image['file_name']
-            copy_image(DEMO / 'pose' / 'images' / split / name, root / f'{split}2017' / name)
-        path = root / 'annotations' / f'person_keypoints_{split}2017.json'
-        path.write_text(json.dumps(content))
-
-        content['categories'] = [dict(id=i, name=name) for i, name in zip(ids, names)]
-        for annotation in content['annotations']:
-            x, y, width, height = annotation['bbox']
-            right, bottom = x + width, y + height
-            annotation['segmentation'] = [[x, y, right, y, right, bottom, x, bottom]]
-            annotation['category_id'] = 1 if width > 100 else 90
-        path = root / 'annotations' / f'instances_{split}2017.json'
-        path.write_text(json.dumps(content))
-    found = [
-        dict(image_id=a['image_id'], category_id=1, bbox=a['bbox'], score=0.5 + 0.1 * i)
-        for i, a in enumerate(content['annotations'])
-    ]
-    path = root / 'person_detection_results' / 'COCO_val2017_detections_AP_H_56_person.json'
-    path.parent.mkdir()
-    path.write_text(json.dumps(found))
-
-
-def write_ade(root: Path) -> None:
-    """Two images a split, 250 x 250; what has label 3 in the demo is of the last class."""
-    for split, folder in (('train', 'training'), ('val', 'validation')):
-        (root / 'annotations' / folder).mkdir(parents=True)
-        for source in sorted((DEMO / 'nuclei' / 'images' / split).iterdir())[:2]:
-            copy_image(source, root / 'images' / folder / source.name)
-            labels = read_labels(split, source.stem)
-            labels[labels == 3] = 150
-            path = root / 'annotations' / folder / f'{source.stem}.png'
-            cv2.imwrite(str(path), labels)
-
-
-def read_labels(split: str, name: str) -> np.ndarray:
-    path = DEMO / 'nuclei' / 'masks' / split / f'{name}.png'
-    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
 @pytest.fixture(scope='module')
@@ -152,6 +58,52 @@ def test_data_is_found_fits_the_model_and_loads(recipe, tree, passed, monkeypatc
         if mode != 'train':
             build_in_scope(METRICS, cfg[f'{mode}_evaluator'], cfg)
     passed.add(data)
+
+
+# Height and width of an image of 440 x 360 in training and testing; None for random ones.
+SIZES = {
+    'cascade-mask-rcnn': ((978, 800), (978, 800)),
+    'dino-4scale': (None, (978, 800)),
+    'mask2former': (None, (978, 800)),
+    'rtmdet': ((640, 640), (640, 640)),
+    'rtmdet-ins': ((640, 640), (640, 640)),
+    'rtmo': ((640, 640), (640, 640)),
+    'rtmpose': ((256, 192), (256, 192)),
+    'segformer': (None, (512, 512)),
+    'mocov3': ((224, 224), None),
+}
+
+
+@pytest.mark.parametrize('recipe', MODERN)
+def test_data_of_modern_heads_is_found_fits_and_loads(recipe, tree, monkeypatch):
+    cfg = load(recipe)
+    monkeypatch.chdir(tree)
+    torch.manual_seed(0)
+    np.random.seed(0)
+    modes = [mode for mode in MODES if cfg.get(f'{mode}_dataloader')]
+    assert modes == (['train'] if method(recipe) == 'mocov3' else list(MODES))
+    model = build(cfg)
+    check_files(cfg, *modes)
+    assert [f for f in check_data(cfg).findings if f.level == 'error'] == []
+    for mode in modes:
+        dataset = build_in_scope(DATASETS, cfg[f'{mode}_dataloader'].dataset, cfg)
+        check_dataset(dataset, model, mode)
+        samples = [dataset[i] for i in range(len(dataset))]
+        assert len(samples) == (4 if method(recipe) == 'rtmpose' else 2)  # people
+        views = [view for s in samples for view in flat(s['inputs'])]
+        size = SIZES[method(recipe)][mode != 'train']
+        if recipe.startswith('segmentation/') and mode != 'train':
+            size = (512, 512)  # the images of ADE20K are square here
+        assert {tuple(view.shape[1:]) for view in views} == {size} or size is None
+        if mode != 'train':
+            evaluators = cfg[f'{mode}_evaluator']
+            for one in evaluators if isinstance(evaluators, list) else [evaluators]:
+                build_in_scope(METRICS, one, cfg)
+
+
+def flat(inputs: torch.Tensor | list[torch.Tensor]) -> list[torch.Tensor]:
+    """The views of a self-supervised sample, or the only image of another."""
+    return inputs if isinstance(inputs, list) else [inputs]
 
 
 def build_in_scope(registry: Registry, part: dict, cfg: Config) -> object:

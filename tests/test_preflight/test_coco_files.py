@@ -465,3 +465,22 @@ def test_lists_are_no_numbers():
     np.testing.assert_array_equal(column([1, [2], None, 3]), [1, np.nan, np.nan, 3])
     np.testing.assert_array_equal(numbers([[[1, 2]], [3, 4], None], 2),
                                   [[np.nan] * 2, [3, 4], [np.nan] * 2])  # fmt: skip
+
+
+def test_segments_of_panoptic_annotations_are_read_as_annotations(tmp_path):
+    segment = dict(id=5, category_id=2, iscrowd=0, area=12, bbox=[1, 2, 3, 4])
+    content = dict(
+        images=[dict(id=i, file_name=f'{i}.jpg', width=9, height=9) for i in (1, 2)],
+        annotations=[
+            dict(image_id=1, file_name='1.png', segments_info=[segment, dict(segment, id=6)]),
+            dict(image_id=2, file_name='2.png', segments_info=[dict(segment, iscrowd=1)]),
+        ],
+        categories=[dict(id=2, name='sky', isthing=0)],
+    )
+    path = tmp_path / 'panoptic.json'
+    path.write_text(json.dumps(content))
+    coco = read_coco(path, 'key')
+    assert (coco.ids, coco.owners.tolist()) == ([1, 2, 3], [0, 0, 1])
+    assert (coco.category_ids, coco.repeated['annotations']) == ([2, 2, 2], [])
+    assert coco.boxes.tolist() == [[1, 2, 3, 4]] * 3
+    assert coco.crowds.tolist() == [False, False, True]

@@ -52,7 +52,7 @@ build_meta.build_wheel('dist')
 # Declared by the pinned libraries and not installed; requirements/nodeps.txt says why.
 LEFT_OUT = {'chumpy', 'opencv-python', 'xtcocotools'}
 # Whose absence, or newer version, scopevit/compat exists for.
-ADAPTED = {'pkg_resources', 'transformers', 'xtcocotools'}
+ADAPTED = {'panopticapi', 'pkg_resources', 'transformers', 'xtcocotools'}
 PACKAGES = {
     'PIL': 'pillow',
     'cv2': 'opencv-python-headless',

@@ -118,7 +118,7 @@ def no_collection() -> Iterator[None]:
 
 def to_columns(content: dict[str, Any]) -> CocoFile:
     """Returns the columns of a file's content."""
-    images, annotations = content['images'], content.get('annotations') or []
+    images, annotations = content['images'], segments(content.get('annotations') or [])
     image_ids = [image.get('id') for image in images]
     rows = {key: i for i, key in enumerate(image_ids)}
     refs = [a.get('image_id') for a in annotations]
@@ -163,6 +163,21 @@ def to_columns(content: dict[str, Any]) -> CocoFile:
         keypoints=keypoints,
         broken_keypoints=broken_keypoints(annotations, keypoints),
     )
+
+
+def segments(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the segments of panoptic annotations as annotations; others as they are.
+
+    Their own ids, colours of one picture, repeat from image to image: they are numbered from 1.
+    """
+    if not any('segments_info' in a for a in annotations):
+        return annotations
+    found = (
+        {**segment, 'image_id': a.get('image_id')}
+        for a in annotations
+        for segment in a.get('segments_info') or []
+    )
+    return [{**segment, 'id': number} for number, segment in enumerate(found, start=1)]
 
 
 def repeated(ids: list[Any]) -> list[Any]:

@@ -1,0 +1,1 @@
+"""Loaded as `panopticapi`: what mmdet uses of it."""
