@@ -27,13 +27,20 @@ NO_PACKAGE = (
     re.compile(r'(?i)please install ["\'`]?([A-Za-z][\w.-]*)'),
     re.compile(r'(?i)need to install ["\'`]?([A-Za-z][\w.-]*)'),
 )
-# Errors of libraries of 2023 with a torch, numpy or Python of today: pattern, and what it means.
-NEWER = (
-    (re.compile(r"module 'numpy' has no attribute '(\w+)'"), 'numpy'),
-    (re.compile(r'eps must be positive|batch_norm eps'), 'torch'),
-    (re.compile(r'only 0-dimensional arrays can be converted'), 'numpy'),
-    (re.compile(r"module 'torch[\w.]*' has no attribute"), 'torch'),
-    (re.compile(r'Weights only load failed'), 'torch'),
+TOO_MUCH = "can't allocate memory"  # torch's words; Python's error has none
+# Other errors whose cause is known: pattern, kind, and the cause.
+EXPLAINED = (
+    (re.compile(r"module 'numpy' has no attribute"), VERSIONS, 'numpy'),
+    (re.compile(r'only 0-dimensional arrays can be converted'), VERSIONS, 'numpy'),
+    (re.compile(r"module 'torch[\w.]*' has no attribute"), VERSIONS, 'torch'),
+    (re.compile(r'batch_norm eps must be positive'), VERSIONS, 'torch'),
+    (re.compile(r'Weights only load failed'), VERSIONS, 'torch'),
+    (
+        re.compile(r'/configs/\S+ not found! It means'),
+        OTHER,
+        'inherits what the wheel lacks',
+    ),
+    (re.compile(TOO_MUCH), OTHER, 'needs more memory than --memory allows'),
 )
 
 
@@ -43,7 +50,7 @@ class Outcome:
 
     Attributes:
         kind: One of `KINDS`.
-        what: The operator, package or library that is missing or too new.
+        what: The operator, package or library that is missing or too new, or another known cause.
         reason: What the error says, in a line.
         step: At which step it ended: 'read', 'build', 'inputs', 'loss' or 'predict'.
         same_as: Config with the same model and inputs that was tried in its place.
@@ -65,16 +72,14 @@ def outcome_of(error: BaseException, step: str) -> Outcome:
     errors = list(chain(error))
     reason = one_line(f'{type(error).__name__}: {error}')
     for each in errors:
-        text = str(each)
+        text = TOO_MUCH if isinstance(each, MemoryError) else str(each)
         if match := NO_OPERATOR.search(text):
             return Outcome(OPERATOR, match[1] or match[2], reason, step)
         if package := missing_package(each):
             return Outcome(PACKAGE, package, reason, step)
-        for pattern, library in NEWER:
+        for pattern, kind, what in EXPLAINED:
             if pattern.search(text):
-                return Outcome(VERSIONS, library, reason, step)
-        if isinstance(each, MemoryError) or "can't allocate memory" in text:
-            return Outcome(OTHER, 'memory', 'more memory than --memory allows', step)
+                return Outcome(kind, what, reason, step)
     return Outcome(OTHER, '', reason, step)
 
 

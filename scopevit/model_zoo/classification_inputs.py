@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, default_collate, pseudo_collate
+from mmengine.dataset import Compose, default_collate
 from mmengine.registry import TRANSFORMS
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -15,38 +15,49 @@ from torch.nn.functional import interpolate
 
 from scopevit.engine.walk import type_name
 
-IMAGES = 2
+IMAGES = 2  # to train with; predictions take one
+CLASSES = 2  # of an image, where it may have several
 SIZE = (256, 224)  # of the images before the pipeline, in pixels
 SMALL = 128
 # Arguments of backbones that take images of one size, and others that do without saying so.
 SIZE_ARGUMENTS = ('img_size', 'image_size', 'input_size', 'resolution', 'input_resolution')
 ONE_SIZE = ('Conformer', 'EfficientFormer', 'HorNet', 'InceptionV3', 'LeNet5', 'LeViT',
-            'PyramidVig', 'TNT', 'T2T_ViT', 'Vig', 'XCiT')  # fmt: skip
+            'PyramidVig', 'TNT', 'T2T_ViT', 'VGG', 'Vig', 'XCiT')  # fmt: skip
+
+
+def shrink(cfg: Config) -> None:
+    """Puts random features in the place of the images that a model looks for similar ones in."""
+    if cfg.model.get('prototype'):
+        cfg.model.prototype = torch.rand(3, cfg.model.head.in_channels)
 
 
 def make_inputs(cfg: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns a batch to train with and one to predict."""
-    train = make_batch(cfg, 'train_dataloader')
-    test = make_batch(cfg, 'test_dataloader') if cfg.get('test_dataloader') else train
+    train_data = (cfg.get('train_dataloader') or cfg.test_dataloader).dataset
+    test_data = (cfg.get('test_dataloader') or cfg.train_dataloader).dataset
+    train, test = make_batch(cfg, train_data, IMAGES), make_batch(cfg, test_data, 1)
     if is_classifier(cfg) and not is_of_one_size(cfg):
         train, test = make_small(train), make_small(test)
     return train, test
 
 
-def make_batch(cfg: Config, loader: str) -> dict[str, Any]:
-    """Returns random images after the pipeline of a loader, as the Runner collates them."""
-    dataset = (cfg.get(loader) or cfg.get('test_dataloader')).dataset
+def make_batch(cfg: Config, dataset: Any, number: int) -> dict[str, Any]:
+    """Returns random images after the pipeline of a data set.
+
+    Returns:
+        'inputs' (N, C, H, W), or a list of such views, and 'data_samples'.
+    """
     pipeline = Compose([
         TRANSFORMS.build(step) for step in copy.deepcopy(find_pipeline(dataset))
         if not type_name(step).startswith('LoadImage')
     ])  # fmt: skip
-    samples = [pipeline(make_sample(cfg, index)) for index in range(IMAGES)]
+    samples = [pipeline(make_sample(cfg, index)) for index in range(number)]
     for sample in samples:
         if not isinstance(sample.get('data_samples', 0), DataSample):
             continue
         add_scores(cfg, sample['data_samples'])
-    views = isinstance(samples[0]['inputs'], (list, tuple))
-    return default_collate(samples) if views else pseudo_collate(samples)
+    batch: dict[str, Any] = default_collate(samples)  # as the library's own tool sets it
+    return batch
 
 
 def find_pipeline(dataset: Any) -> list[Any]:
@@ -78,7 +89,7 @@ def add_scores(cfg: Config, sample: DataSample) -> None:
     kind = type_name(head) if head.get('type') else ''
     if kind.startswith(('MultiLabel', 'CSRA')):
         scores = torch.zeros(head.num_classes)
-        scores[:IMAGES] = 1
+        scores[:CLASSES] = 1
         sample.set_gt_score(scores)
 
 
@@ -100,9 +111,7 @@ def is_of_one_size(cfg: Config) -> bool:
 
 def make_small(batch: dict[str, Any]) -> dict[str, Any]:
     """Returns a batch whose images are scaled to a side of 128 pixels, unless they are smaller."""
-    inputs = [
-        image if max(image.shape[-2:]) <= SMALL
-        else interpolate(image[None].float(), (SMALL, SMALL))[0].to(image.dtype)
-        for image in batch['inputs']
-    ]  # fmt: skip
-    return {**batch, 'inputs': inputs}
+    images = batch['inputs']
+    if max(images.shape[-2:]) <= SMALL:
+        return batch
+    return {**batch, 'inputs': interpolate(images.float(), (SMALL, SMALL)).to(images.dtype)}

@@ -11,7 +11,7 @@ from mmpose.registry import DATASETS, TRANSFORMS
 
 from scopevit.engine.walk import type_name
 
-IMAGES = 2
+IMAGES = 2  # to train with, where each has one person; more take one, and so do predictions
 PEOPLE = 2  # of an image, where a model finds them itself
 SIZE = (256, 192)  # of the images before the pipeline (H, W), in pixels
 # Steps that read a file, want other samples of the data set, or packages that are not the model's.
@@ -23,19 +23,40 @@ CAMERA = {'w': 1000, 'h': 1000, 'f': [[1145.0], [1143.0]], 'c': [[512.0], [515.0
 
 def make_inputs(cfg: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns a batch to train with and one to predict."""
-    return make_batch(cfg, 'train_dataloader'), make_batch(cfg, 'val_dataloader')
+    train, test = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
+    number = 1 if finds_people(cfg, train) else IMAGES
+    return (
+        make_batch(cfg, train, find_pipeline(train) or with_targets(cfg, test), number),
+        make_batch(cfg, test, find_pipeline(test), 1),
+    )
 
 
-def make_batch(cfg: Config, loader: str) -> dict[str, Any]:
-    """Returns people after the pipeline of a loader, targets of the config's codec included."""
-    dataset = cfg[loader].dataset
-    steps = dataset.get('pipeline') or dataset.dataset.pipeline
+def find_pipeline(dataset: Any) -> list[Any]:
+    """Returns the pipeline of a data set, or of the one that it wraps."""
+    steps: list[Any] = dataset.get('pipeline') or dataset.get('dataset', {}).get('pipeline', [])
+    return steps
+
+
+def with_targets(cfg: Config, test: Any) -> list[Any]:
+    """Returns the pipeline of predictions with targets, for recipes that do not train."""
+    *steps, pack = find_pipeline(test)
+    return [*steps, dict(type='GenerateTarget', encoder=cfg.codec), pack]
+
+
+def finds_people(cfg: Config, dataset: Any) -> bool:
+    """Whether a model takes whole images and finds the people in them itself."""
+    mode: str = dataset.get('data_mode') or cfg.get('data_mode', '')
+    return mode == 'bottomup'
+
+
+def make_batch(cfg: Config, dataset: Any, steps: list[Any], number: int) -> dict[str, Any]:
+    """Returns people after a pipeline, targets of the config's codec included."""
     pipeline = Compose([
         TRANSFORMS.build(step) for step in copy.deepcopy(steps) if type_name(step) not in LEFT_OUT
     ])  # fmt: skip
     metainfo = find_metainfo(dataset)
     samples = []
-    for index in range(IMAGES):
+    for index in range(number):
         sample = make_sample(cfg, dataset, metainfo, np.random.default_rng(index))
         sample |= {key: copy.deepcopy(metainfo[key]) for key in FROM_METAINFO}
         samples.append(pipeline(sample | {'id': index, 'img_id': index}))
@@ -59,8 +80,8 @@ def make_sample(
         return make_motion(metainfo['num_keypoints'], frames, targets, rng)
     if type_name(cfg.model.get('head') or {'type': ''}) == 'InternetHead':
         return make_hands(metainfo['num_keypoints'], rng)
-    together = dataset.get('data_mode', cfg.get('data_mode')) == 'bottomup'
-    return make_people(metainfo['num_keypoints'], PEOPLE if together else None, rng)
+    people = PEOPLE if finds_people(cfg, dataset) else None
+    return make_people(metainfo['num_keypoints'], people, rng)
 
 
 def make_people(keypoints: int, people: int | None, rng: np.random.Generator) -> dict[str, Any]:

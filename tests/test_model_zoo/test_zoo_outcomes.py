@@ -33,7 +33,7 @@ def outcomes(tmp_path):
         ('works', 'works', '', ''),
         ('operator', 'operator', 'no_such_operator', 'loss'),
         ('package', 'package', 'no_such_package', 'loss'),
-        ('memory', 'other', 'memory', 'loss'),
+        ('memory', 'other', 'needs more memory than --memory allows', 'loss'),
         ('network', 'other', '', 'loss'),
         ('raise', 'other', '', 'loss'),
         ('no number', 'other', '', 'loss'),

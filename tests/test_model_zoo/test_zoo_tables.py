@@ -114,7 +114,7 @@ def test_fingerprints_are_those_of_model_and_inputs():
         (ModuleNotFoundError("No module named 'mmdet.gone'", name='mmdet.gone'), 'other', ''),
         (AttributeError("module 'numpy' has no attribute 'float'"), 'versions', 'numpy'),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9"), 'other',
-         'memory'),
+         'needs more memory than --memory allows'),
         (ValueError('install of a pip'), 'other', ''),
     ],
 )  # fmt: skip
