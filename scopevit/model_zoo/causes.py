@@ -1,8 +1,10 @@
 """Why a config does not work: what an error that the libraries raised means."""
 
 import re
+import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from scopevit.engine.libraries import LIBRARIES
@@ -70,7 +72,7 @@ class Outcome:
 def outcome_of(error: BaseException, step: str) -> Outcome:
     """Returns what an error means that ended a step."""
     errors = list(chain(error))
-    reason = one_line(f'{type(error).__name__}: {error}')
+    reason = one_line(f'{type(error).__name__}: {str(error).strip() or place_of(error)}')
     for each in errors:
         text = TOO_MUCH if isinstance(each, MemoryError) else str(each)
         if match := NO_OPERATOR.search(text):
@@ -81,6 +83,12 @@ def outcome_of(error: BaseException, step: str) -> Outcome:
             if pattern.search(text):
                 return Outcome(kind, what, reason, step)
     return Outcome(OTHER, '', reason, step)
+
+
+def place_of(error: BaseException) -> str:
+    """Returns where an error without words was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f'in {Path(frames[-1].filename).name}: {frames[-1].line}' if frames else ''
 
 
 def missing_package(error: BaseException) -> str:

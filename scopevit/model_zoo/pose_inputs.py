@@ -13,6 +13,7 @@ from scopevit.engine.walk import type_name
 
 IMAGES = 2  # to train with, where each has one person; more take one, and so do predictions
 PEOPLE = 2  # of an image, where a model finds them itself
+SHORT = 100  # frames of a video, of which two fit into memory
 SIZE = (256, 192)  # of the images before the pipeline (H, W), in pixels
 # Steps that read a file, want other samples of the data set, or packages that are not the model's.
 LEFT_OUT = ('LoadImage', 'Albumentation', 'Mosaic', 'YOLOXMixUp')
@@ -23,8 +24,9 @@ CAMERA = {'w': 1000, 'h': 1000, 'f': [[1145.0], [1143.0]], 'c': [[512.0], [515.0
 
 def make_inputs(cfg: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns a batch to train with and one to predict."""
-    train, test = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
-    number = 1 if finds_people(cfg, train) else IMAGES
+    test = cfg.val_dataloader.dataset
+    train = cfg.get('train_dataloader', cfg.val_dataloader).dataset
+    number = 1 if finds_people(cfg, train) or number_of_frames(train) > SHORT else IMAGES
     return (
         make_batch(cfg, train, find_pipeline(train) or with_targets(cfg, test), number),
         make_batch(cfg, test, find_pipeline(test), 1),
@@ -40,6 +42,8 @@ def find_pipeline(dataset: Any) -> list[Any]:
 def with_targets(cfg: Config, test: Any) -> list[Any]:
     """Returns the pipeline of predictions with targets, for recipes that do not train."""
     *steps, pack = find_pipeline(test)
+    if any(type_name(step) == 'GenerateTarget' for step in steps):
+        return [*steps, pack]
     return [*steps, dict(type='GenerateTarget', encoder=cfg.codec), pack]
 
 
@@ -47,6 +51,12 @@ def finds_people(cfg: Config, dataset: Any) -> bool:
     """Whether a model takes whole images and finds the people in them itself."""
     mode: str = dataset.get('data_mode') or cfg.get('data_mode', '')
     return mode == 'bottomup'
+
+
+def number_of_frames(dataset: Any) -> int:
+    """Returns how many frames a sample of a data set has."""
+    frames: int = dataset.get('multiple_target') or dataset.get('seq_len', 1)
+    return frames
 
 
 def make_batch(cfg: Config, dataset: Any, steps: list[Any], number: int) -> dict[str, Any]:
@@ -65,8 +75,10 @@ def make_batch(cfg: Config, dataset: Any, steps: list[Any], number: int) -> dict
 
 def find_metainfo(dataset: Any) -> dict[str, Any]:
     """Returns names, pairs and sigmas of the key points of a data set."""
-    metainfo = dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO
-    return parse_pose_metainfo(copy.deepcopy(metainfo))
+    kind = DATASETS.get(dataset.type)
+    if not dataset.get('metainfo') and not kind.METAINFO:
+        DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})  # chooses among several
+    return parse_pose_metainfo(copy.deepcopy(dataset.get('metainfo') or kind.METAINFO))
 
 
 def make_sample(
@@ -75,7 +87,7 @@ def make_sample(
     """Returns what a data set of a config gives to its pipeline."""
     kind = type_name(cfg.model)
     if kind == 'PoseLifter':
-        frames = dataset.get('multiple_target') or dataset.get('seq_len', 1)
+        frames = number_of_frames(dataset)
         targets = dataset.get('multiple_target') or 1
         return make_motion(metainfo['num_keypoints'], frames, targets, rng)
     if type_name(cfg.model.get('head') or {'type': ''}) == 'InternetHead':

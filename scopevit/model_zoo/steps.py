@@ -24,7 +24,7 @@ INPUTS = {
     'mmpretrain': 'classification_inputs',
     'mmseg': 'segmentation_inputs',
 }
-NO_MODEL = 'has no model: other configs inherit it'
+NO_MODEL = 'has no model of its own'
 
 
 def try_config(file: ConfigFile, known: Mapping[str, tuple[str, Outcome]]) -> tuple[Outcome, str]:

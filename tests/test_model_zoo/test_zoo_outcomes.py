@@ -73,7 +73,7 @@ def test_a_config_without_a_model_is_left_out(config, outcomes):
     file = config('works')
     file.path.write_text("default_scope = 'mmseg'\ntrain_cfg = dict()\n")
     [outcome] = outcomes(file).values()
-    assert (outcome.kind, outcome.reason) == ('left out', 'has no model: other configs inherit it')
+    assert (outcome.kind, outcome.reason) == ('left out', 'has no model of its own')
 
 
 def test_a_config_that_cannot_be_read_is_told(config, outcomes):

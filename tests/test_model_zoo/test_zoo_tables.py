@@ -131,3 +131,11 @@ def test_the_cause_of_an_error_counts():
             raise TypeError('class `PAA` in paa.py: something') from error
     except TypeError as error:
         assert outcome_of(error, 'build').what == 'sklearn'
+
+
+def test_an_error_without_words_is_told_by_its_place():
+    try:
+        raise AssertionError
+    except AssertionError as error:
+        reason = outcome_of(error, 'loss').reason
+    assert reason == 'AssertionError: in test_zoo_tables.py: raise AssertionError'
