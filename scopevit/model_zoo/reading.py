@@ -12,8 +12,9 @@ from mmengine.registry import MODELS, init_default_scope
 from scopevit.engine.walk import type_name
 from scopevit.files import to_json
 
-# Keys whose values are files of weights.
-WEIGHTS = ('pretrained', 'checkpoint', 'teacher_ckpt', 'load_from')
+# Keys whose values are names or files of weights, which have these endings under other keys.
+WEIGHTS = ('pretrained', 'checkpoint', 'load_from')
+ENDINGS = ('.pth', '.pth.tar', '.pt', '.pkl')
 # What decides, besides the model, what is fed to it.
 INPUTS = ('default_scope', 'data_preprocessor', 'codec', 'train_pipeline', 'val_pipeline',
           'test_pipeline', 'train_dataloader', 'val_dataloader')  # fmt: skip
@@ -35,10 +36,10 @@ def drop_weights(value: Any) -> None:
     if isinstance(value, dict):
         if is_pretrained(value.get('init_cfg')):
             del value['init_cfg']
-        for key in WEIGHTS:
-            if isinstance(value.get(key), bool):  # timm's and torchvision's
+        for key, item in value.items():
+            if key in WEIGHTS and isinstance(item, bool):  # timm's and torchvision's
                 value[key] = False
-            elif isinstance(value.get(key), str):
+            elif isinstance(item, str) and (key in WEIGHTS or item.endswith(ENDINGS)):
                 value[key] = None
     for item in value.values() if isinstance(value, dict) else value:
         if isinstance(item, (dict, list, tuple)):
