@@ -80,8 +80,7 @@ def make_images(cfg: Config, number: int = IMAGES) -> dict[str, Any]:
     )
     for sample in batch['data_samples']:
         sample.gt_instances.labels -= 1  # it begins at 1
-        sample.gt_instances.bboxes.tensor[:, 2:] += 2  # none without an area
-        sample.set_metainfo({'homography_matrix': np.eye(3), 'batch_input_shape': size,
+        sample.set_metainfo({'homography_matrix': np.eye(3, dtype=np.float32), 'batch_input_shape': size,
                              'pad_shape': size})  # fmt: skip
         sample.gt_sem_seg.sem_seg = sample.gt_sem_seg.sem_seg.long()
     if cfg.model.get('roi_head') and not cfg.model.get('rpn_head'):

@@ -13,7 +13,7 @@ from scopevit.model_zoo.detection_inputs import values
 SIZE = (128, 128)
 IMAGES = 2
 # Backbones whose relative positions or queries are of one size of image.
-ONE_SIZE = ('BEiT', 'MAE', 'SideAdapterNetwork', 'VPD')
+ONE_SIZE = ('BEiT', 'MAE', 'SideAdapterCLIPHead', 'VPD')
 
 
 def shrink(cfg: Config) -> None:

@@ -135,6 +135,8 @@ def predict(model: BaseModel, batch: dict[str, Any]) -> None:
     model.eval()
     data = model.data_preprocessor(batch, False)
     mode = 'tensor' if learns_features(model) else 'predict'
+    if mode == 'tensor' and isinstance(data['inputs'], (list, tuple)):
+        data['inputs'] = data['inputs'][0]  # the first view
     predicted = model._run_forward(data, mode=mode)
     if mode == 'predict' and not (isinstance(predicted, (list, tuple)) and len(predicted)):
         raise Unfit(f'predicts {type(predicted).__name__}, no list of samples')
