@@ -17,8 +17,6 @@ FRAMES = 2
 PROPOSALS = 20
 MOST_BOXES = {'num': 64, 'max_per_img': 50}  # of samplers, and of proposals and detections
 MOST_CLASSES = 10  # labels of the objects, of however many classes there are
-# Heads that take maps of classes at an eighth of the image; the others at full size.
-STRIDES = {'FusedSemanticHead': 8, 'SCNetSemanticHead': 8}
 
 
 def shrink(cfg: Config) -> None:
@@ -75,13 +73,12 @@ def make_images(cfg: Config, number: int = IMAGES) -> dict[str, Any]:
         num_classes=classes + 1,
         with_mask=True,
         with_semantic=True,
-        sem_seg_output_strides=semantic_stride(cfg.model),
         use_box_type=True,
     )
     for sample in batch['data_samples']:
         sample.gt_instances.labels -= 1  # it begins at 1
-        sample.set_metainfo({'homography_matrix': np.eye(3, dtype=np.float32), 'batch_input_shape': size,
-                             'pad_shape': size})  # fmt: skip
+        shapes = {'batch_input_shape': size, 'pad_shape': size}
+        sample.set_metainfo({**shapes, 'homography_matrix': np.eye(3, dtype=np.float32)})
         sample.gt_sem_seg.sem_seg = sample.gt_sem_seg.sem_seg.long()
     if cfg.model.get('roi_head') and not cfg.model.get('rpn_head'):
         proposals = demo_mm_proposals([(3, *size)] * number, PROPOSALS)
@@ -132,12 +129,6 @@ def number_of_classes(model: Any) -> int:
     """Returns the smallest number of classes that a part of a model is told, 1 where none is."""
     found = list(values(model, ('num_classes', 'num_things_classes')))
     return min([number for number in found if isinstance(number, int)], default=1)
-
-
-def semantic_stride(model: Any) -> int:
-    """Returns of how many pixels each side of a map of classes has one."""
-    kinds = {str(kind) for kind in values(model, ('type',))}
-    return next((stride for name, stride in STRIDES.items() if name in kinds), 1)
 
 
 def values(cfg: Any, keys: tuple[str, ...]) -> list[Any]:
