@@ -72,13 +72,13 @@ def test_configs_by_family(tmp_path):
 
 
 def test_no_file_of_weights_is_left_in_a_config():
-    model = Config(dict(
+    model = Config(dict(model=dict(
         pretrained='torchvision://resnet50',
         backbone=dict(type='TIMMBackbone', pretrained=True, depth=50),
         heads=[dict(init_cfg=dict(type='Pretrained', checkpoint='a.pth'))],
         neck=dict(init_cfg=[dict(type='Normal', layer='Conv2d', std=0.01)]),
         teacher_ckpt='b.pth',
-    ))  # fmt: skip
+    ))).model  # fmt: skip
     drop_weights(model)
     assert model.to_dict() == dict(
         pretrained=None,
