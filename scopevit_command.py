@@ -1,7 +1,6 @@
 """The console script `scopevit`.
 
-It stands beside the package, whose import takes seconds for torch's: help and version need none of
-it, and a command imports what it uses.
+It stands beside the package: help and version need none of it, and a command imports what it uses.
 """
 
 import argparse
@@ -47,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
 
-    from scopevit.cli import parse_command, run_tool  # imports torch, as every command does
+    from scopevit.cli import parse_command, run_tool
 
     command = import_module(COMMANDS[args.command])
     prog = f'scopevit {args.command}'

@@ -1,16 +1,15 @@
 """What is installed and found here: for bug reports, and for those who wonder what runs where."""
 
-import inspect
 import json
 import os
 from typing import Any
 
 import torch
-from mmcv import _ext as operators  # compiled, or our stand-in
 
 from scopevit import compat
 from scopevit.benchmark.machine import driver_version, processor_name
 from scopevit.compat.external_configs import CONFIGS
+from scopevit.compat.operators import describe_operators, operators_text
 from scopevit.engine.environment import find_versions
 from scopevit.engine.libraries import LIBRARIES, Library, find_library
 from scopevit.errors import InputError
@@ -61,21 +60,6 @@ def describe_devices() -> dict[str, Any]:
     }
 
 
-def describe_operators() -> dict[str, Any]:
-    """Says whether mmcv's operators are compiled, and which ones have a stand-in where not."""
-    file = str(operators.__file__)
-    if not file.endswith('.py'):
-        return {'compiled': True, 'file': file, 'stand-ins': []}
-    functions = inspect.getmembers(operators, inspect.isfunction)
-    names = [
-        name
-        for name, function in functions
-        if f'{function.__module__}.'.startswith(f'{operators.__name__}.')
-        and not name.startswith(('_', 'get_compil'))
-    ]
-    return {'compiled': False, 'file': file, 'stand-ins': names}
-
-
 def as_json(description: dict[str, Any]) -> str:
     """Returns what `describe_installation` found as JSON."""
     return json.dumps(description, indent=2)
@@ -104,10 +88,3 @@ def as_text(description: dict[str, Any]) -> str:
     rows.append(('mmcv operators', operators_text(description['operators'])))
     rows.append(('configs', f'{configs["number"]} in {configs["folder"]}'))
     return '\n'.join(f'{name:16}{value}' for name, value in rows)
-
-
-def operators_text(found: dict[str, Any]) -> str:
-    """Says what `describe_operators` found."""
-    if found['compiled']:
-        return f'compiled, {found["file"]}'
-    return f'not compiled; in torchvision and torch: {", ".join(found["stand-ins"])}'

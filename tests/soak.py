@@ -168,12 +168,12 @@ def suffer(training: Training, fault: str, chance: random.Random, count: Count) 
 def soak(
     minutes: float, most: int, seed: int, faults: list[str], processes: list[int], folder: Path
 ) -> dict[str, Count]:
-    """Lets trainings suffer for some minutes, or so often."""
+    """Lets trainings suffer for some minutes, or until so many faults were injected."""
     chance = random.Random(seed)
     counts = {fault: Count() for fault in faults}
     wholes: dict[tuple[str, int], Training] = {}
     end, number = time.monotonic() + 60 * minutes, 0
-    while time.monotonic() < end and number < most:
+    while time.monotonic() < end and sum(c.injected for c in counts.values()) < most:
         fault, name = faults[number % len(faults)], chance.choice(list(MAKE_DATA))
         kind = name, chance.choice(processes)
         number += 1
@@ -229,7 +229,12 @@ def main() -> int:
     """Runs the soak; the exit code is 1 where a training did not end as it should."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--minutes', type=float, default=30)
-    parser.add_argument('--count', type=int, default=sys.maxsize, help='no more faults than these')
+    parser.add_argument(
+        '--count',
+        type=int,
+        default=sys.maxsize,
+        help='no more faults than so many; trainings that were over before are not counted',
+    )
     parser.add_argument('--seed', type=int, default=0)
     names = possible()
     parser.add_argument('--faults', nargs='+', choices=names, default=names)

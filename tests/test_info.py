@@ -3,7 +3,6 @@
 import json
 from types import SimpleNamespace
 
-import pytest
 import torch
 
 from scopevit import info
@@ -45,20 +44,6 @@ def test_gpus(monkeypatch):
     text = info.as_text(info.describe_installation())
     assert 'GPU 0           Made Up 0, 80.0 GiB, compute capability 9.0\n' in text
     assert 'driver          580.1\nCUDA of torch   13.0\ncuDNN           92400\n' in text
-
-
-@pytest.mark.parametrize('compiled', [True, False])
-def test_operators(compiled, monkeypatch):
-    file = '/site-packages/mmcv/_ext.so' if compiled else '/scopevit/standins/mmcv_ext.py'
-    module = SimpleNamespace(__file__=file, __name__='mmcv._ext')
-    for name in ('nms', '_helper', 'get_compiler_version'):
-        exec(f'def {name}(): ...', {'__name__': 'mmcv._ext'}, module.__dict__)
-    module.logsigmoid = torch.nn.functional.logsigmoid  # what it imports is no operator of it
-    monkeypatch.setattr(info, 'operators', module)
-    found = info.describe_operators()
-    assert found == {'compiled': compiled, 'file': file, 'stand-ins': [] if compiled else ['nms']}
-    text = 'compiled, ' + file if compiled else 'not compiled; in torchvision and torch: nms'
-    assert info.operators_text(found) == text
 
 
 def test_library_that_is_missing(monkeypatch):

@@ -3,6 +3,8 @@
 #
 #   tools/install.sh                         into .venv, made where there is none (`make setup`)
 #   tools/install.sh PYTHON                  into the environment of this Python
+#   tools/install.sh --only-compat [PYTHON]  the libraries, and scopevit for its adaptations to what
+#                                            is newer than they; without tests' and developers' tools
 #   tools/install.sh --check PYTHON ROLE...  installs nothing; says what of requirements/ROLE.txt
 #                                            this Python lacks
 #   tools/install.sh --missing PYTHON ROLE...  prints the names of these and nothing else
@@ -18,16 +20,23 @@ is_new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 }
 
-# The names of what of requirements/ROLE.txt a Python lacks: missing PYTHON ROLE...
-missing() {
-    local python=$1
-    shift
-    command -v "$python" >/dev/null || fail "there is no Python at $python"
-    is_new_enough "$python" || fail "$python is no Python >= 3.10"
-    # Modules, not packages: a compiled mmcv or another build of OpenCV will do as well.
-    "$python" - "$root/requirements" "$@" <<'PYTHON'
+require() {
+    command -v "$1" >/dev/null || fail "there is no Python at $1"
+    is_new_enough "$1" || fail "$1 is no Python >= 3.10"
+}
+
+# Looks for what is in requirements/ROLE.txt: look_for missing|foreign PYTHON ROLE...
+#   missing   prints the names of what a Python lacks
+#   foreign   prints the names of what it has from another package than that of this name
+look_for() {
+    local kind=$1 python=$2
+    shift 2
+    # Modules, not packages: a compiled mmcv, a fork or another build of OpenCV will do as well.
+    "$python" - "$root/requirements" "$kind" "$@" <<'PYTHON'
 import re
 import sys
+from importlib import import_module
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,19 +48,41 @@ MODULES = {
     'pytest-xdist': 'xdist',
     'pyyaml': 'yaml',
 }
-missing = []
-for role in sys.argv[2:]:
+
+
+def is_missing(name: str, module: str) -> bool:
+    return find_spec(module) is None
+
+
+def is_foreign(name: str, module: str) -> bool:
+    owners = {re.sub('[-_.]+', '-', owner).lower() for owner in OWNERS.get(module, [])}
+    return not is_missing(name, module) and owners != {name} and is_fit(module)
+
+
+def is_fit(module: str) -> bool:
+    """Whether a module will do as it is; a full OpenCV does not import without libGL."""
+    try:
+        return module != 'cv2' or bool(import_module(module))
+    except ImportError:
+        return False
+
+
+OWNERS = packages_distributions() if sys.argv[2] == 'foreign' else {}
+is_wanted = {'missing': is_missing, 'foreign': is_foreign}[sys.argv[2]]
+found = []
+for role in sys.argv[3:]:
     for line in Path(sys.argv[1], f'{role}.txt').read_text().splitlines():
         name = re.match(r'[\w-]*', line)[0]
-        if name and find_spec(MODULES.get(name, name.replace('-', '_'))) is None:
-            missing.append(name)
-print(*missing, sep=', ')
+        if name and is_wanted(name, MODULES.get(name, name.replace('-', '_'))):
+            found.append(name)
+print(*found, sep=', ')
 PYTHON
 }
 
 check() {
     local python=$1 missing
-    missing=$(missing "$@")
+    require "$python"
+    missing=$(look_for missing "$@")
     [ -z "$missing" ] || fail "$python lacks $missing: run tools/install.sh $python," \
         "or leave PYTHON out and make sets up .venv"
 }
@@ -90,21 +121,33 @@ make_venv() {
     "$base" -m venv "$1"
 }
 
+# install PYTHON ROLE...: what of requirements/ has these roles, and the package
 install() {
+    local python=$1 role foreign package=(--no-deps)
     # A PYTHONPATH could hide that something is missing here.
-    local pip=(env -u PYTHONPATH "$1" -m pip --disable-pip-version-check install)
-    local requirements=$root/requirements present=^#
+    local pip=(env -u PYTHONPATH "$python" -m pip --disable-pip-version-check install)
+    local wanted=() requirements=$root/requirements
+    shift
+    for role; do
+        wanted+=(-r "$requirements/$role.txt")
+    done
     # Wheels alone, so that nothing here ever needs a compiler.
-    "${pip[@]}" --only-binary=:all: -r "$requirements/runtime.txt" -r "$requirements/tasks.txt" \
-        -r "$requirements/tests.txt" -r "$requirements/dev.txt"
-    # These share their files with a full OpenCV and a compiled mmcv, which will do where they work.
-    ! env -u PYTHONPATH "$1" -c 'import cv2' 2>/dev/null || present+='|^opencv'
-    ! env -u PYTHONPATH "$1" -c 'import mmcv._ext' 2>/dev/null || present+='|^mmcv'
-    grep -vE "$present" "$requirements/nodeps.txt" |
+    "${pip[@]}" --only-binary=:all: "${wanted[@]}"
+    # Forks and a compiled mmcv have the same files: they stay, and so does a full OpenCV that works.
+    foreign=$(unset PYTHONPATH && look_for foreign "$python" nodeps)
+    [ -z "$foreign" ] || echo "left as they are, from other packages: $foreign"
+    { grep -vE "^(#|(${foreign//, /|})(==|$))" "$requirements/nodeps.txt" || true; } |
         "${pip[@]}" --only-binary=:all: --no-deps -r /dev/stdin
-    "${pip[@]}" --no-deps --no-build-isolation -e "$root"
+    # The tests need, and bring, what builds packages.
+    [[ " $* " != *' tests '* ]] || package+=(--no-build-isolation)
+    "${pip[@]}" "${package[@]}" -e "$root"
 }
 
+roles=(runtime tasks tests dev)
+if [ "${1-}" = --only-compat ]; then
+    roles=(runtime tasks)
+    shift
+fi
 case ${1-} in
     --check)
         shift
@@ -112,7 +155,8 @@ case ${1-} in
         ;;
     --missing)
         shift
-        missing "$@"
+        require "$1"
+        look_for missing "$@"
         ;;
     '')
         venv=$root/.venv
@@ -126,9 +170,9 @@ case ${1-} in
             make_venv "$venv"
         fi
         touch "$venv/.unfinished"
-        install "$venv/bin/python"
+        install "$venv/bin/python" "${roles[@]}"
         rm "$venv/.unfinished"
-        touch "$venv/.complete"
+        [[ " ${roles[*]} " != *' tests '* ]] || touch "$venv/.complete"
         ;;
     -h | --help)
         sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
@@ -137,6 +181,7 @@ case ${1-} in
         fail "unknown option $1: see tools/install.sh --help"
         ;;
     *)
-        install "$1"
+        require "$1"
+        install "$1" "${roles[@]}"
         ;;
 esac

@@ -11,14 +11,15 @@ _base_ = './mask-rcnn_scopevit-tiny_fpn_1x_coco.py'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='scopevit/LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='RandomChoiceResize',
         scales=[(1333, short) for short in range(480, 801, 32)],
+        resize_type='scopevit/Resize',
         keep_ratio=True,
     ),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
+    dict(type='scopevit/RandomFlip', prob=0.5),
+    dict(type='scopevit/PackDetInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 train_cfg = dict(max_epochs=36)

@@ -22,6 +22,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, TRANSFORMS, DefaultScope
 from torch.utils.data import DataLoader, Dataset
 
+from scopevit.benchmark.drawn_annotations import SCOPES, annotate, photographs
 from scopevit.benchmark.machine import available_devices, describe_machine
 from scopevit.benchmark.pages import log, make_folder, make_page, page_with
 from scopevit.benchmark.timing import median_time, quartiles, synchronize, take_turns
@@ -33,7 +34,6 @@ from scopevit.engine.model import build_model
 from scopevit.engine.walk import type_name
 from scopevit.errors import InputError
 from scopevit.files import write_json, write_text
-from scopevit.inference.sources import open_sources
 from scopevit.report import markdown_table, number, size_text, spread
 
 ROUNDS = 7
@@ -44,7 +44,13 @@ BATCHES = 3  # that a worker loads while it is timed
 WORKER_BATCH = 32  # at most: rates do not depend on it, and starts take long
 GPUS = (1, 8, 64)
 CPU_BATCH = 8  # of the model's step, where there is no GPU
-BEGIN, END = '<!-- data measured -->', '<!-- end of data -->'
+# By task, so that a page has a place for each.
+MARKS = {
+    'classification': ('<!-- data measured -->', '<!-- end of data -->'),
+    'detection': ('<!-- data of objects measured -->', '<!-- end of data of objects -->'),
+    'segmentation': ('<!-- data of segments measured -->', '<!-- end of data of segments -->'),
+    'pose': ('<!-- data of poses measured -->', '<!-- end of data of poses -->'),
+}
 OURS, LIBRARYS = 'recipe', "library's own steps"
 
 
@@ -110,7 +116,7 @@ def run_data_speed(
 
     Args:
         config: The recipe.
-        images: Folder of photographs in place of the recipe's own data set, of classifiers.
+        images: Folder of photographs in place of the recipe's own data set, annotated at random.
         gpu_rate: Images a second that one GPU trains on, as somebody measured it.
         out: Folder for `report.md` and `report.json`.
         page: Markdown file whose tables to replace as well.
@@ -121,16 +127,20 @@ def run_data_speed(
     """
     if gpu_rate is not None and not (gpu_rate > 0 and math.isfinite(gpu_rate)):
         raise InputError(f'--gpu-images-per-second must be above 0, not {gpu_rate:g}')
-    if page is not None:
-        page_with(page, BEGIN, END, '')
     cfg = load_config(config, cfg_options)
     require(cfg, 'model', 'train_dataloader', 'optim_wrapper')
     library = find_library(cfg.get('default_scope'))
+    begin, end = MARKS[library.task]
+    if page is not None:
+        page_with(page, begin, end, '')
     set_loader_defaults(cfg, library)
     with DefaultScope.overwrite_default_scope(library.name):
-        infos = photographs(images, cfg) if images else own_samples(cfg)
+        paths = photographs(images, cfg) if images else []
+        infos = [] if images else own_samples(cfg)
         pipelines = build_pipelines(cfg)
         folder = make_folder(out)
+        chosen = [paths[index] for index in spread_indices(len(paths))]
+        infos = infos or annotate(chosen, cfg, folder / 'labels')
         with one_thread():
             measure_pipelines(pipelines, infos)
         measure_workers(pipelines, infos, min(WORKER_BATCH, cfg.train_dataloader.batch_size))
@@ -150,28 +160,8 @@ def run_data_speed(
     described = {'model images a second': model_rate, 'pipelines': told, 'machine': machine}
     write_json(folder / 'report.json', described)
     if page is not None:
-        write_text(Path(page), page_with(page, BEGIN, END, report))
+        write_text(Path(page), page_with(page, begin, end, report))
     return report
-
-
-def photographs(images: str, cfg: Config) -> list[dict[str, Any]]:
-    """Returns the images of a folder as samples of one class.
-
-    Raises:
-        InputError: If there are none, or the recipe needs annotations.
-    """
-    if cfg.default_scope != 'mmpretrain':
-        raise InputError(
-            f'--images {images}: photographs come without the annotations that {cfg.filename} '
-            'loads; name its data set by --cfg-options train_dataloader.dataset.data_root=...'
-        )
-    items = [item for source in open_sources(images) for item in source.items(0)]
-    paths = [str(item.path) for item in items if not isinstance(item, InputError) and item.path]
-    found = [path for path in paths if cv2.haveImageReader(path)]
-    if not found:
-        raise InputError(f'--images takes images, and {images} has none')
-    chosen = [found[index] for index in spread_indices(len(found))]
-    return [dict(img_path=path, gt_label=0, sample_idx=i) for i, path in enumerate(chosen)]
 
 
 def own_samples(cfg: Config) -> list[dict[str, Any]]:
@@ -184,7 +174,7 @@ def own_samples(cfg: Config) -> list[dict[str, Any]]:
     try:
         check_dataset_files(cfg.train_dataloader.dataset, key, cfg.default_scope)
     except InputError as error:
-        advice = '; --images DIR takes photographs instead' * (cfg.default_scope == 'mmpretrain')
+        advice = '; --images DIR takes photographs instead' * (cfg.default_scope in SCOPES)
         raise InputError(f'{error}{advice}') from error
     dataset: Any = DATASETS.build(copy.deepcopy(cfg.train_dataloader.dataset))
     if not hasattr(dataset, 'get_data_info'):
@@ -209,12 +199,16 @@ def build_pipelines(cfg: Config) -> list[Pipeline]:
     def build(name: str, steps: list[dict[str, Any]]) -> Pipeline:
         return Pipeline(name, [TRANSFORMS.build(copy.deepcopy(step)) for step in steps], collate)
 
-    theirs = [{**step, 'type': type_name(step)} for step in steps]
-    names = [step['type'] for step in steps]
+    theirs = [{key: library_name(value) for key, value in step.items()} for step in steps]
     made = [build(OURS, steps)]
-    if names != [step['type'] for step in theirs]:
+    if theirs != list(steps):
         made.append(build(LIBRARYS, theirs))
     return made
+
+
+def library_name(value: Any) -> Any:
+    """Returns a value of a config; of the name of a step of ours, the library's."""
+    return value.removeprefix('scopevit/') if isinstance(value, str) else value
 
 
 @contextmanager

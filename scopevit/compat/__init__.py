@@ -36,9 +36,9 @@ SHIMS = [import_module(f'{__name__}.{name}') for name in NAMES]
 def apply() -> list[str]:
     """Applies what is needed; calling it again changes nothing.
 
-    Imports none of OpenMMLab's libraries (of the others concerned, xtcocotools alone, to see if it
-    works), so it may come before or after `import mmengine`, `mmcv` or `mmdet`, but before
-    `mmcv.ops`, `mmdet.models` or `mmpose`.
+    Imports no library, and neither torch nor numpy (xtcocotools alone, where it is installed, to
+    see if it works), so it may come before or after `import mmengine`, `mmcv` or `mmdet`, but
+    before `mmcv.ops`, `mmdet.models` or `mmpose`.
 
     Returns:
         The shims that have acted so far. Most act when a library is imported or asks for a module;

@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader  # imports much else
 
 
-class _AfterImportFinder(MetaPathFinder):
+class _AfterImportFinder:
     """Finds one module where Python finds it, and lets its loader call the functions."""
 
     def __init__(self, fullname: str, function: Callable[[ModuleType], None]) -> None:
@@ -27,7 +30,7 @@ class _AfterImportFinder(MetaPathFinder):
                 return spec
         return None
 
-    def _extend(self, loader: Loader) -> None:
+    def _extend(self, loader: 'Loader') -> None:
         execute = loader.exec_module
 
         def execute_and_call(module: ModuleType) -> None:

@@ -9,7 +9,6 @@ library's name; `__spec__` is then right and `importlib.reload` works.
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from scopevit.compat._acted import record
 STANDINS = Path(__file__).parent / 'standins'
 
 
-class StandInFinder(MetaPathFinder):
+class StandInFinder:
     """Finds one module (or package) by the name that a library imports, e.g. `mmcv._ext`.
 
     `path` is a file, or for a package a folder with an `__init__.py`, of the name of its shim, that

@@ -15,12 +15,11 @@ import functools
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
 
 WRITTEN_FOR = {'mmengine': '>=0.10,<0.11'}
+WAITS_FOR = 'a training with compile=True'
 
 
 def apply() -> None:
@@ -43,6 +42,7 @@ def _wrap_runner(module: ModuleType) -> None:
 
 @functools.cache  # once
 def _leave_out_meta_information() -> None:
+    import torch
     from mmengine.structures import BaseDataElement
 
     # Here and not at once, since it imports the compiler.

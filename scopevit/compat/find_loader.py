@@ -12,10 +12,13 @@ Delete when: both use `importlib.util.find_spec`.
 """
 
 import pkgutil
-from importlib.abc import Loader
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from scopevit.compat._acted import record
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 WRITTEN_FOR = {'mmengine': '>=0.10,<0.11', 'mmcv-lite': '>=2.1,<2.2'}
 
@@ -27,7 +30,7 @@ def apply() -> None:
         record(__name__)
 
 
-def find_loader(fullname: str) -> Loader | None:
+def find_loader(fullname: str) -> 'Loader | None':
     """Returns the loader of a module that can be imported, None for any other."""
     spec = find_spec(fullname)
     return None if spec is None else spec.loader

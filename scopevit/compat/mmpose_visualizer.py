@@ -16,8 +16,6 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
 
@@ -26,13 +24,17 @@ WRITTEN_FOR = {'mmpose': '>=1.3,<1.4'}
 
 def apply() -> None:
     """Makes the OpenCV backend take a radius of one element, where numpy refuses it."""
+    after_import('mmpose.visualization.opencv_backend_visualizer', _correct)
+
+
+def _correct(module: ModuleType) -> None:
     if _numpy_refuses():
-        after_import(
-            'mmpose.visualization.opencv_backend_visualizer', _accept_radius_of_one_element
-        )
+        _accept_radius_of_one_element(module)
 
 
 def _numpy_refuses() -> bool:
+    import numpy as np
+
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try:
@@ -43,6 +45,8 @@ def _numpy_refuses() -> bool:
 
 
 def _accept_radius_of_one_element(module: ModuleType) -> None:
+    import numpy as np
+
     cls = module.OpencvBackendVisualizer
     draw_circles = cls.draw_circles
 

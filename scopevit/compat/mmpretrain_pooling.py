@@ -13,11 +13,13 @@ Delete when: either library gives way.
 
 import functools
 from types import ModuleType
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 WRITTEN_FOR = {'mmpretrain': '>=1.2,<1.3', 'mmdet': '>=3.3,<3.4'}
 
@@ -33,8 +35,8 @@ def _accept_list(module: ModuleType) -> None:
 
     @functools.wraps(forward)
     def forward_tuple(
-        self: nn.Module, inputs: Tensor | tuple[Tensor, ...] | list[Tensor]
-    ) -> Tensor | tuple[Tensor, ...]:
+        self: 'nn.Module', inputs: 'Tensor | tuple[Tensor, ...] | list[Tensor]'
+    ) -> 'Tensor | tuple[Tensor, ...]':
         return forward(self, tuple(inputs) if isinstance(inputs, list) else inputs)
 
     cls.forward = forward_tuple

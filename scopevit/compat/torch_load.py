@@ -16,13 +16,9 @@ Delete when: mmengine stores plain numbers, or registers its classes itself.
 """
 
 import functools
-import pickle
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
-
-import numpy as np
-import torch
 
 from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
@@ -57,6 +53,8 @@ def _known_method(owner: object, name: object) -> Callable[..., Any]:
     for (known_owner, known_name), method in _readable_methods.items():
         if owner is known_owner and name == known_name:
             return method
+    import pickle
+
     raise pickle.UnpicklingError(
         f'Unsupported global: a checkpoint may not ask for getattr({owner!r}, {name!r})'
     )
@@ -69,6 +67,8 @@ def _no_bytes() -> bytes:
 
 def _numpy_globals() -> list[Any]:
     """Arrays, scalars and their number and text types; object arrays stay out."""
+    import numpy as np
+
     reconstruct: Any = np.empty(0).__reduce__()[0]
     scalar: Any = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(code)) for code in '?bBhHiIlLqQefdgFDGSU'}
@@ -81,23 +81,27 @@ def _numpy_globals() -> list[Any]:
     return [np.ndarray, np.dtype, *dtypes, *functions]
 
 
-# Made once: torch keeps a set, so adding the same objects again changes nothing.
-_SAFE_GLOBALS: list[Any] = [
-    *_numpy_globals(),
-    _named(_known_method, 'builtins', 'getattr'),
-    _named(_no_bytes, 'builtins', 'bytes'),
-]
-
-
 def apply() -> None:
     """Allows mmengine's histories and numpy's numbers and arrays in checkpoints."""
-    torch.serialization.add_safe_globals(_SAFE_GLOBALS)
-    record(__name__)
+    after_import('torch.serialization', _allow_numbers)
     for module in _METHODS:
         after_import(module, _allow_class)
 
 
+def _allow_numbers(serialization: Any) -> None:
+    serialization.add_safe_globals(
+        [
+            *_numpy_globals(),
+            _named(_known_method, 'builtins', 'getattr'),
+            _named(_no_bytes, 'builtins', 'bytes'),
+        ]
+    )
+    record(__name__)
+
+
 def _allow_class(module: ModuleType) -> None:
+    import torch
+
     class_name, methods = _METHODS[module.__name__]
     cls = getattr(module, class_name)
     torch.serialization.add_safe_globals([cls])

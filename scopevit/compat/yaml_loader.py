@@ -13,8 +13,6 @@ Delete when: mmengine reads with a safe loader.
 from types import ModuleType
 from typing import Any
 
-import yaml
-
 from scopevit.compat._acted import record
 from scopevit.compat._after_import import after_import
 
@@ -26,21 +24,16 @@ def apply() -> None:
     after_import('mmengine.fileio.handlers.yaml_handler', _make_safe)
 
 
-# The one in C, where PyYAML has been built with it.
-_Safe: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-
-
-class DataLoader(_Safe):
-    """Reads data, and tuples."""
-
-    def read_tuple(self, node: Any) -> tuple[Any, ...]:
-        """Returns the items of a sequence."""
-        return tuple(self.construct_sequence(node, deep=True))
-
-
-DataLoader.add_constructor('tag:yaml.org,2002:python/tuple', DataLoader.read_tuple)
-
-
 def _make_safe(handler: ModuleType) -> None:
-    vars(handler)['Loader'] = DataLoader
+    import yaml
+
+    # The one in C, where PyYAML has been built with it.
+    safe: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+    loader: Any = type('DataLoader', (safe,), {'__doc__': 'Reads data, and tuples.'})
+    loader.add_constructor('tag:yaml.org,2002:python/tuple', _read_tuple)
+    vars(handler)['Loader'] = loader
     record(__name__)
+
+
+def _read_tuple(loader: Any, node: Any) -> tuple[Any, ...]:
+    return tuple(loader.construct_sequence(node, deep=True))

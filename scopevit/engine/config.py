@@ -3,6 +3,8 @@
 import inspect
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +223,17 @@ def dump_predictions(cfg: Config, library: Library, out: str) -> None:
     metrics = cfg.test_evaluator
     metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
     cfg.test_evaluator = [*metrics, dict(type=library.dump_metric, out_file_path=out)]
+
+
+@contextmanager
+def unformatted(cfg: Config) -> Iterator[None]:
+    """Leaves the text of a config as mmengine puts it together, without making it pretty.
+
+    For a checkpoint, that would take nearly as long as to copy ScopeViT-tiny and its optimizer.
+    """
+    formats = vars(cfg)['_format_python_code']
+    vars(cfg)['_format_python_code'] = False
+    try:
+        yield
+    finally:
+        vars(cfg)['_format_python_code'] = formats

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from scopevit.engine.batches import number_batches
 from scopevit.engine.checks.data import check_dataset
+from scopevit.engine.config import unformatted
 from scopevit.engine.finite import FiniteLossHook, check_finite
 from scopevit.engine.hooks import AverageBuffersHook, CarefulCheckpointHook
 from scopevit.engine.logs import ShortPassLoggerHook
@@ -200,10 +201,12 @@ class CheckedRunner(Runner):
 
     def _save_whole(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         if '://' in out_dir:
-            return super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            with unformatted(self.cfg):
+                return super().save_checkpoint(out_dir, filename, *args, **kwargs)
         path = Path(out_dir, filename)
         # All processes take part, of which the first one writes.
-        with self.writer.writing(path) if is_main_process() else nullcontext(path) as part:
+        writing = self.writer.writing(path) if is_main_process() else nullcontext(path)
+        with writing as part, unformatted(self.cfg):
             super().save_checkpoint(str(part.parent), part.name, *args, **kwargs)
         if is_main_process() and not self._wrote_config:
             super().dump_config()

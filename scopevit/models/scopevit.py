@@ -286,7 +286,7 @@ class ScopeViTStage(nn.Module):
         return self.norm(x.permute(0, 3, 1, 2))  # (B, H, W, C) -> (B, C, H, W)
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)  # in place of scopevit.build_backbone
 class ScopeViT(BaseModule):
     """Backbone of ScopeViT for every task.
 

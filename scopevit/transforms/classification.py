@@ -4,23 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import cv2
-import mmcv.transforms
 import numpy as np
 import torch
-from mmcv.transforms.utils import cache_randomness
 from mmpretrain.datasets.transforms import auto_augment, formatting, processing
 from mmpretrain.registry import TRANSFORMS
 from torch.nn import functional as F
 
 from scopevit.transforms import shifts, tables
-
-FLIP_CODES = {'horizontal': 1, 'vertical': 0, 'diagonal': -1}
-Results = dict[str, Any]
-
-
-def is_plain(image: np.ndarray) -> bool:
-    """Whether an image is one of 8-bit colours."""
-    return image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+from scopevit.transforms.pixels import RandomFlip, Results, is_plain, planes
 
 
 @TRANSFORMS.register_module(name='scopevit/RandomResizedCrop')
@@ -61,21 +52,7 @@ class RandomResizedCrop(processing.RandomResizedCrop):
         return results
 
 
-@TRANSFORMS.register_module(name='scopevit/RandomFlip')
-class RandomFlip(mmcv.transforms.RandomFlip):
-    """Flips into memory that is contiguous, which the steps after it read faster."""
-
-    @cache_randomness
-    def _choose_direction(self) -> str | None:
-        if not isinstance(self.direction, str) or not isinstance(self.prob, float):
-            return super()._choose_direction()
-        # what `np.random.choice` draws and decides, without its checks
-        return self.direction if np.random.random_sample() < self.prob else None
-
-    def _flip(self, results: Results) -> None:
-        image = results['img']
-        super()._flip(results)
-        results['img'] = cv2.flip(image, FLIP_CODES[results['flip_direction']])
+TRANSFORMS.register_module(name='scopevit/RandomFlip', module=RandomFlip)
 
 
 @TRANSFORMS.register_module(name='scopevit/RandAugment')
@@ -213,7 +190,6 @@ class PackInputs(formatting.PackInputs):
 
     @staticmethod
     def format_input(input_: Any) -> Any:
-        if isinstance(input_, np.ndarray) and is_plain(input_):
-            # (H, W, C) -> (C, H, W)
-            return torch.from_numpy(np.stack(cv2.split(input_)))
+        if is_plain(input_):
+            return planes(input_)
         return formatting.PackInputs.format_input(input_)

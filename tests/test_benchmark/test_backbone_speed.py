@@ -257,6 +257,7 @@ def test_on_a_gpu_its_own_time_is_taken_in_each_round(monkeypatch):
     assert m.peak_bytes == 1000 and m.gpu_seconds == [0.25, 0.25] and len(m.seconds) == 2
 
 
+@pytest.mark.slow
 def test_peers_are_the_recipes_of_the_table(monkeypatch, tmp_path):
     monkeypatch.setattr(timing, 'VISIT_SECONDS', 1e-3)
     monkeypatch.setattr(backbone_speed, 'MIN_ROUNDS', 1)

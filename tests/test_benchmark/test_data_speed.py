@@ -13,9 +13,8 @@ from mmengine.dataset import pseudo_collate
 
 from scopevit.benchmark import data_speed
 from scopevit.benchmark.data_speed import (
-    BEGIN,
-    END,
     LIBRARYS,
+    MARKS,
     OURS,
     Pipeline,
     cores_needed,
@@ -28,6 +27,8 @@ from scopevit.errors import InputError
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / 'configs/classification/scopevit-tiny_8xb128_in1k.py')
 DETECTOR = str(ROOT / 'configs/detection/retinanet_scopevit-tiny_fpn_1x_coco.py')
+POSE = str(ROOT / 'configs/pose/td-hm_scopevit-tiny_8xb32-210e_coco-256x192.py')
+BEGIN, END = MARKS['classification']
 SMALL = {'model.backbone.arch': 'xtiny', 'model.head.in_channels': 256}
 
 
@@ -122,8 +123,9 @@ def test_a_recipe_on_photographs(photographs: Path, tmp_path: Path, short: None)
         (RECIPE, dict(images='empty'), 'no images in .*empty'),
         (RECIPE, dict(images=None), 'data/imagenet .*; --images DIR takes photographs instead'),
         (RECIPE, dict(page='README.md'), '--page: README.md has no <!-- data measured'),
-        (DETECTOR, {}, 'without the annotations that .*retinanet'),
-        (DETECTOR, dict(images=None), 'folder not found: data/coco'),
+        (DETECTOR, dict(page='README.md'), '--page: README.md has no <!-- data of objects'),
+        (DETECTOR, dict(images=None), 'data/coco.*; --images DIR takes photographs instead'),
+        (POSE, {}, 'without the keypoints that .*td-hm'),
         ('none.py', {}, 'config not found: none.py'),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import modelindex
 import pytest
 import yaml
+from marks import rest_is_slow
 
 from scopevit.benchmark import zoo
 from scopevit.benchmark.complexity import Complexity
@@ -24,7 +25,7 @@ from scopevit.errors import InputError
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize('task', DATASETS)
+@pytest.mark.parametrize('task', rest_is_slow(DATASETS))
 def test_numbers_are_those_of_the_recipes(task):
     texts = describe_task(ROOT, task, found={})
     assert len(texts) == 2

@@ -67,3 +67,17 @@ def test_loaders_get_nothing_that_has_no_use(monkeypatch):
     cfg = Config(dict(test_dataloader=dict(batch_size=4)))
     config.set_loader_defaults(cfg, libraries.LIBRARIES['mmpretrain'])
     assert cfg.test_dataloader == dict(batch_size=4, collate_fn=dict(type='default_collate'))
+
+
+def test_a_text_that_is_not_formatted(monkeypatch):
+    cfg = Config(dict(model=dict(type='A', sizes=list(range(40)), **{'a.b': 1})))
+    pretty = cfg.pretty_text
+
+    def fail(*args, **kwargs):
+        raise AssertionError
+
+    with monkeypatch.context() as patched, config.unformatted(cfg):
+        patched.setattr('mmengine.config.config.FormatCode', fail)
+        plain = cfg.pretty_text
+    assert plain != pretty == cfg.pretty_text
+    assert Config.fromstring(plain, '.py').to_dict() == cfg.to_dict()

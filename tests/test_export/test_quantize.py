@@ -175,6 +175,18 @@ def test_changed_answers(expected: Any, found: Any, share: float) -> None:
     assert quantize.changed(expected, found) == pytest.approx(share)
 
 
+@pytest.mark.parametrize('loops', [False, True])
+def test_a_file_answers_as_its_network(loops: bool) -> None:
+    def session(*classes: int) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        return lambda batch: {'classes': np.array([[classes]] * len(batch))}
+
+    images = [np.zeros((2, 2, 3), np.uint8)] * 2
+    quantize.check_saved(session(1, 2), session(1, 2), images, loops, 0.01)
+    quantize.check_saved(session(1, 2), session(1, 3), images, loops, 0.5)
+    with pytest.raises(InputError, match='--int8: 50.0% of the answers change by saving'):
+        quantize.check_saved(session(1, 2), session(1, 3), images, loops, 0.01)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

@@ -57,7 +57,7 @@ def loss_and_gradients(net, model, x, dtype=None):
     return [loss.detach(), *(p.grad.clone() for p in model.parameters())]
 
 
-@pytest.mark.parametrize('size', [EVEN, RAGGED])
+@pytest.mark.parametrize('size', rest_is_slow([RAGGED, (EVEN,)]))
 @pytest.mark.parametrize('deploy', [False, True], ids=['trained', 'deployed'])
 def test_inference(size, deploy):
     model = mini(out_indices=(0, 2))
@@ -88,7 +88,7 @@ def training_twins(**kwargs):
     return model.train(), copy.deepcopy(model)
 
 
-@pytest.mark.parametrize('with_cp', [False, True], ids=['plain', 'checkpointed'])
+@pytest.mark.parametrize('with_cp', rest_is_slow([False, True]), ids=['plain', 'checkpointed'])
 def test_forward_and_backward(with_cp):
     model, twin = training_twins(with_cp=with_cp, out_indices=1)
     x = torch.randn(2, 3, *RAGGED, dtype=torch.float64)
@@ -98,7 +98,7 @@ def test_forward_and_backward(with_cp):
         torch.testing.assert_close(a, b, msg=name)  # no batch is counted twice
 
 
-@pytest.mark.parametrize('training', [False, True])
+@pytest.mark.parametrize('training', rest_is_slow([False, True]))
 def test_bfloat16_autocast(training):
     model, x = mini(out_indices=1), torch.randn(2, 3, *RAGGED)
     with torch.autocast('cpu', torch.bfloat16):
@@ -137,6 +137,7 @@ def test_one_graph_for_large_sizes_in_single_precision():
     assert len(graphs) == 1
 
 
+@pytest.mark.slow
 def test_dynamic_sizes_of_the_network():
     model = mini(out_indices=0)
     net = compiled(model, dynamic=True)
@@ -145,6 +146,7 @@ def test_dynamic_sizes_of_the_network():
         assert_near(outputs(net, x), outputs(model, x))
 
 
+@pytest.mark.slow
 def test_a_classifier():
     from mmpretrain.models import ImageClassifier
 
@@ -158,9 +160,8 @@ def test_a_classifier():
     assert_near([outputs(compiled(model), x)], [outputs(model, x)])
 
 
-@pytest.mark.parametrize(
-    'name', rest_is_slow(['classification', 'detection', 'segmentation', 'pose'])
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['classification', 'detection', 'segmentation', 'pose'])
 def test_training_with_the_switch_of_mmengine(name, make_task, tool):
     task = make_task(name)
     with task.config.open('a') as config:

@@ -7,6 +7,7 @@ import cv2
 import pytest
 import torch
 from golden import CASES, golden_classifier, golden_image, parse_case
+from marks import rest_is_slow
 from mini import MINI
 
 from scopevit import ScopeViT
@@ -32,7 +33,7 @@ def logits(model, x, dtype=None):
         return model(x, mode='tensor').float()
 
 
-@pytest.mark.parametrize('form', ['trained', 'deployed'])
+@pytest.mark.parametrize('form', rest_is_slow(['trained', 'deployed']))
 def test_the_decision_stays(form, images):
     model = copy.deepcopy(golden_classifier('xtiny'))
     if form == 'deployed':

@@ -20,8 +20,6 @@ case "$*" in
     *sys.version_info\\ *) exit "${TOO_OLD:-0}" ;;
     *'import ensurepip') exit "${NO_ENSUREPIP:-0}" ;;
     *python%d*) echo python3.11-venv ;;
-    '-c import cv2') exit "${NO_CV2:-1}" ;;
-    '-c import mmcv._ext') exit "${NO_MMCV:-1}" ;;
     '- '*) ;;
     '-m venv '*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     *)
@@ -140,14 +138,103 @@ def test_interrupted_set_up_does_not_count(clone, run, step):
     assert not half_there.exists()
 
 
-def test_opencv_and_mmcv_that_work_are_left_alone(clone, run):
-    command = (clone / 'tools' / 'install.sh', 'python3')
-    installed = run(clone, *command).stdout.splitlines()
-    assert {'opencv-python-headless', 'mmcv-lite==2.1.0', 'mmdet==3.3.0'} <= set(installed)
-    assert not any(line.startswith('#') for line in installed)
-    installed = run(clone, *command, NO_CV2='0', NO_MMCV='0').stdout.splitlines()
-    assert not {'opencv-python-headless', 'mmcv-lite==2.1.0'} & set(installed)
-    assert 'mmdet==3.3.0' in installed
+# Prints what it was asked for, and the requirements it reads.
+FAKE_PIP = """
+import sys
+print('ran -m pip', *sys.argv[1:])
+if '/dev/stdin' in sys.argv:
+    print(sys.stdin.read())
+"""
+NODEPS = {
+    'mmengine==0.10.7',
+    'mmcv-lite==2.1.0',
+    'mmdet==3.3.0',
+    'mmpose==1.3.2',
+    'mmpretrain==1.2.0',
+    'mmsegmentation==1.2.2',
+    'opencv-python-headless',
+}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """A virtual environment whose pip is a fake."""
+    folder = tmp_path / 'environment'
+    venv.create(folder, symlinks=True)
+    (packages(folder) / 'pip').mkdir()
+    (packages(folder) / 'pip' / '__main__.py').write_text(FAKE_PIP)
+    return folder
+
+
+def packages(environment: Path) -> Path:
+    """The folder of an environment's packages."""
+    return next(environment.glob('lib/python3*/site-packages'))
+
+
+def add_package(environment: Path, name: str, *modules: str, code: str = '') -> None:
+    """Puts modules into an environment as pip does for a package of a name."""
+    info = packages(environment) / f'{name.replace("-", "_")}-9.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 9\n')
+    (info / 'top_level.txt').write_text('\n'.join(modules))
+    for module in modules:
+        (packages(environment) / module).mkdir(exist_ok=True)
+        (packages(environment) / module / '__init__.py').write_text(code)
+
+
+@pytest.mark.parametrize(
+    ('installed', 'kept'),
+    [
+        ([], set()),
+        ([('onedl-mmcv', 'mmcv'), ('onedl-mmdetection', 'mmdet')], {'mmcv-lite', 'mmdet'}),
+        ([('onedl_mmsegmentation', 'mmseg'), ('onedl-mmengine', 'mmengine')],
+         {'mmsegmentation', 'mmengine'}),
+        ([('mmcv', 'mmcv')], {'mmcv-lite'}),  # compiled
+        ([('mmcv', 'mmcv'), ('mmcv-lite', 'mmcv')], {'mmcv-lite'}),
+        ([('mmcv_lite', 'mmcv'), ('mmdet', 'mmdet')], set()),  # pip looks at their versions
+        ([('opencv-python', 'cv2')], {'opencv-python-headless'}),
+        ([(line.partition('==')[0] + '-fork', module) for line, module in zip(
+            sorted(NODEPS), ('mmcv', 'mmdet', 'mmengine', 'mmpose', 'mmpretrain', 'mmseg', 'cv2'))],
+         {line.partition('==')[0] for line in NODEPS}),
+    ],
+    ids=['none', 'forks', 'more-forks', 'compiled', 'both', 'own', 'opencv', 'all'],
+)  # fmt: skip
+def test_what_other_packages_bring_is_left_alone(clone, run, environment, installed, kept):
+    for name, module in installed:
+        add_package(environment, name, module)
+    result = run(clone, clone / 'tools' / 'install.sh', environment / 'bin' / 'python')
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert {line for line in lines if line in NODEPS} == {
+        line for line in NODEPS if line.partition('==')[0] not in kept
+    }
+    assert not any(line.startswith('#') for line in lines)
+    said = [line for line in lines if line.startswith('left as they are, from other packages: ')]
+    assert {name for line in said for name in line.partition(': ')[2].split(', ')} == kept
+
+
+def test_opencv_that_does_not_import_is_replaced(clone, run, environment):
+    add_package(environment, 'opencv-python', 'cv2', code="raise ImportError('libGL.so.1')")
+    result = run(clone, clone / 'tools' / 'install.sh', environment / 'bin' / 'python')
+    assert 'opencv-python-headless' in result.stdout.splitlines()
+
+
+def test_only_compat(clone, run):
+    """Without what tests and developers need; make still has to complete it."""
+    result = run(clone, clone / 'tools' / 'install.sh', '--only-compat')
+    assert result.returncode == 0, result.stderr
+    first, second, last = [line for line in result.stdout.splitlines() if line.startswith('ran')]
+    roles = [f'-r {clone}/requirements/{role}.txt' for role in ('runtime', 'tasks')]
+    assert first.endswith(' --only-binary=:all: ' + ' '.join(roles))
+    assert second.endswith(' --only-binary=:all: --no-deps -r /dev/stdin')
+    assert set(result.stdout.splitlines()) >= NODEPS
+    assert last.endswith(f' --no-deps -e {clone}')  # pip brings setuptools
+    assert not (clone / '.venv' / '.complete').exists()
+    assert 'requirements/tests.txt' in run(clone, 'make', 'setup').stdout
+    elsewhere = run(clone, clone / 'tools' / 'install.sh', '--only-compat', 'python3')
+    assert [line for line in elsewhere.stdout.splitlines() if line.startswith('ran')] == [
+        first, second, last
+    ]  # fmt: skip
 
 
 def test_environment_made_by_hand_is_kept(clone, run):

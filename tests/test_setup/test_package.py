@@ -36,6 +36,7 @@ NEED_A_CLONE = (
     'tools/benchmark/compare_checkouts.py',
     'tools/benchmark/race.py',
     'tools/benchmark/zoo.py',
+    'tools/compat/matrix.',
     'tools/dataset_converters/',
     'tools/demo/',
     'tools/docs/',

@@ -13,6 +13,7 @@ def config(make_task):
     return task.config.rename(task.config.with_name('scopevit-mini_classification.py'))
 
 
+@pytest.mark.slow
 def test_runs_what_is_not_done_and_reports(config, process, fails, tmp_path):
     out = tmp_path / 'race'
     first = process(RACE, config, '--seeds', '5', '--out', out)

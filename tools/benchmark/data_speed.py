@@ -7,14 +7,17 @@ import argparse
 import sys
 
 from scopevit.benchmark.data_speed import run_data_speed
-from scopevit.cli import ConfigOptions, run_tool
+from scopevit.cli import run_tool
+from scopevit.config_options import ConfigOptions
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', metavar='CONFIG', help='the recipe')
     parser.add_argument(
-        '--images', metavar='DIR', help="photographs in place of a classifier's own data set"
+        '--images',
+        metavar='DIR',
+        help="photographs in place of the recipe's own data set, annotated at random",
     )
     parser.add_argument(
         '--gpu-images-per-second',
