@@ -1,4 +1,4 @@
-"""Read configs that import something and never use it.
+"""Read configs that import something and do not use it in what they set.
 
 Symptom: every config of mmpretrain's RepLKNet ends in `RuntimeError: The configuration file type in
 the inheritance chain must match the current configuration file type`.
@@ -7,7 +7,8 @@ Versions: mmengine since 0.8 takes a file that imports a library for one of the 
 classes, and refuses to let a config of the other kind inherit it. mmpretrain up to 1.2 has such a
 file, `_base_/models/replknet-31B_in1k.py`, whose types are names.
 
-Way out: a file that uses nothing of what it imports, and has no `read_base`, is of the other kind.
+Way out: a file that uses nothing of what it imports, but where it is run as a program, and has no
+`read_base`, is of the other kind.
 
 Delete when: the file's import is gone, or mmengine looks at what is imported.
 """
@@ -44,10 +45,11 @@ def _look_at_use(module: ModuleType) -> None:
 
 
 def _imports_in_vain(code: str) -> bool:
-    """Whether code uses no name of those that it imports."""
+    """Whether code that is read uses no name of those that it imports."""
     import ast  # here: whoever imports the shims may never read a config
 
-    nodes = list(ast.walk(ast.parse(code)))
+    statements = [node for node in ast.parse(code).body if not _is_program(ast.unparse(node))]
+    nodes = [node for statement in statements for node in ast.walk(statement)]
     if any(isinstance(node, ast.With) for node in nodes):  # `read_base`, which all names come of
         return False
     imported = {
@@ -58,3 +60,8 @@ def _imports_in_vain(code: str) -> bool:
     }
     used = {node.id for node in nodes if isinstance(node, ast.Name)}
     return '*' not in imported and not imported & used
+
+
+def _is_program(statement: str) -> bool:
+    """Whether a statement is that of a file that is run, and not read."""
+    return statement.startswith("if __name__ == '__main__':")

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from scopevit.engine.walk import type_name
 
-IMAGES = 2  # to train with; predictions take one
+IMAGES = 2
 CLASSES = 2  # of an image, where it may have several
 SIZE = (256, 224)  # of the images before the pipeline, in pixels
 SMALL = 128
@@ -35,13 +35,13 @@ def make_inputs(cfg: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns a batch to train with and one to predict."""
     train_data = (cfg.get('train_dataloader') or cfg.test_dataloader).dataset
     test_data = (cfg.get('test_dataloader') or cfg.train_dataloader).dataset
-    train, test = make_batch(cfg, train_data, IMAGES), make_batch(cfg, test_data, 1)
+    train, test = make_batch(cfg, train_data), make_batch(cfg, test_data)
     if is_classifier(cfg) and not is_of_one_size(cfg):
         train, test = make_small(train), make_small(test)
     return train, test
 
 
-def make_batch(cfg: Config, dataset: Any, number: int) -> dict[str, Any]:
+def make_batch(cfg: Config, dataset: Any) -> dict[str, Any]:
     """Returns random images after the pipeline of a data set.
 
     Returns:
@@ -51,7 +51,7 @@ def make_batch(cfg: Config, dataset: Any, number: int) -> dict[str, Any]:
         TRANSFORMS.build(step) for step in copy.deepcopy(find_pipeline(dataset))
         if not type_name(step).startswith('LoadImage')
     ])  # fmt: skip
-    samples = [pipeline(make_sample(cfg, index)) for index in range(number)]
+    samples = [pipeline(make_sample(cfg, index)) for index in range(IMAGES)]
     for sample in samples:
         if not isinstance(sample.get('data_samples', 0), DataSample):
             continue

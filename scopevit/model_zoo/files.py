@@ -58,11 +58,16 @@ def configs_below(folder: Path, library: str) -> list[ConfigFile]:
 
 
 def one_of_each_family(files: Sequence[ConfigFile]) -> list[ConfigFile]:
-    """Returns the config of each family that is the smallest file, of equal ones the first.
+    """Returns the smallest config of each family, of equal ones the first.
 
-    Long files hold what short ones inherit; a short one is as a rule the method's plain form.
+    One right in its folder comes before all in folders of it, which hold uses of the method.
     """
     chosen: dict[tuple[str, str], ConfigFile] = {}
-    for file in sorted(files, key=lambda file: (file.path.stat().st_size, file.name)):
+    for file in sorted(files, key=lambda f: (folders_down(f), f.path.stat().st_size, f.name)):
         chosen.setdefault((file.library, file.family), file)
     return sorted(chosen.values(), key=lambda file: (ORDER.index(file.library), file.name))
+
+
+def folders_down(file: ConfigFile) -> int:
+    """Returns how many folders a config is down."""
+    return file.name.count('/')

@@ -83,8 +83,9 @@ def run(cfg: Config, stage: Stage) -> None:
     model = build_model(cfg)
     stage.name = 'inputs'
     train, test = inputs.make_inputs(cfg)
-    stage.name = 'loss'
-    train_step(model, train)
+    if not is_headless(cfg):
+        stage.name = 'loss'
+        train_step(model, train)
     stage.name = 'predict'
     predict(model, test)
 
@@ -134,7 +135,7 @@ def predict(model: BaseModel, batch: dict[str, Any]) -> None:
     """Predicts a batch; models that only learn features give these."""
     model.eval()
     data = model.data_preprocessor(batch, False)
-    mode = 'tensor' if learns_features(model) else 'predict'
+    mode = 'tensor' if gives_features(model) else 'predict'
     if mode == 'tensor' and isinstance(data['inputs'], (list, tuple)):
         data['inputs'] = data['inputs'][0]  # the first view
     predicted = model._run_forward(data, mode=mode)
@@ -142,9 +143,15 @@ def predict(model: BaseModel, batch: dict[str, Any]) -> None:
         raise Unfit(f'predicts {type(predicted).__name__}, no list of samples')
 
 
-def learns_features(model: BaseModel) -> bool:
-    """Whether a model is one of mmpretrain's that learn without labels and predict nothing."""
-    return any(cls.__name__ == 'BaseSelfSupervisor' for cls in type(model).__mro__)
+def is_headless(cfg: Config) -> bool:
+    """Whether a model of mmpretrain is a backbone alone, without a head that has a loss."""
+    return 'head' in cfg.model and cfg.model.head is None
+
+
+def gives_features(model: BaseModel) -> bool:
+    """Whether a model predicts nothing, as those of mmpretrain without labels or without a head."""
+    without_labels = any(cls.__name__ == 'BaseSelfSupervisor' for cls in type(model).__mro__)
+    return without_labels or (hasattr(model, 'with_head') and not model.with_head)
 
 
 def set_progress() -> None:

@@ -37,6 +37,8 @@ def test_one_that_uses_its_import_is_not(tmp_path):
         ('import torch\na = 1', True),
         ('from torch import nn as layers\na = 1', True),
         ('from torch import nn as layers\na = layers.ReLU', False),
+        ('from torch import nn\na = 1\nif __name__ == "__main__":\n    print(nn)', True),
+        ('from torch import nn\na = 1\nif a:\n    b = nn.ReLU', False),
         ('import torch.nn\na = dict(type=torch.nn.ReLU)', False),
         ('from torch.nn import *\na = 1', False),
         ('from mmengine.config import read_base\nwith read_base():\n    from .b import *', False),
