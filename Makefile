@@ -3,14 +3,14 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo race gpu soak fuzz test test-all lint types clean check
+.PHONY: help setup demo race gpu soak fuzz zoo test test-all lint types clean check
 
 WORKERS ?= 2
 
 # So that the code here is the code that runs, whatever is installed.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-setup demo race gpu soak fuzz test test-all: roles = runtime nodeps tasks
+setup demo race gpu soak fuzz zoo test test-all: roles = runtime nodeps tasks
 setup gpu soak fuzz test test-all: roles += tests
 setup lint types: roles += dev
 
@@ -28,6 +28,7 @@ help:
 	@echo 'make gpu [ARGS=...]   check everything on a GPU within 8 minutes (--device cpu: without one)'
 	@echo 'make soak [ARGS=...]  kill trainings at random for 30 minutes, and compare how they end'
 	@echo 'make fuzz [ARGS=...]  damage 10,000 inputs at random, and see that none does harm'
+	@echo 'make zoo [ARGS=...]   try every config of the libraries, for hours (--sample: one a family)'
 	@echo 'make test [ARGS=...]  run the tests that are not slow; ARGS go to pytest'
 	@echo 'make test-all         run all tests'
 	@echo 'make lint             check style and formatting'
@@ -50,6 +51,9 @@ soak: $(ready)
 
 fuzz: $(ready)
 	OMP_NUM_THREADS=1 "$(PYTHON)" tests/fuzz.py $(ARGS)
+
+zoo: $(ready)
+	OMP_NUM_THREADS=1 "$(PYTHON)" tools/compat/zoo.py $(ARGS)
 
 # ARGS come last, for their -m to be the one that counts: ARGS='-m slow' runs the rest.
 test: choice := -m 'not slow'

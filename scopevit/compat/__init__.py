@@ -25,6 +25,7 @@ NAMES = (
     'checkpoint_loader',
     'yaml_loader',
     'external_configs',
+    'unused_imports',
     'compiled_training',
     'mmpretrain',
     'mmpretrain_pooling',

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class _AfterImportFinder:
-    """Finds one module where Python finds it, and lets its loader call the function."""
+    """Finds one module where Python finds it, and lets its loader call the functions."""
 
     def __init__(self, fullname: str, function: Callable[[ModuleType], None]) -> None:
         self.fullname = fullname
-        self._function = function
+        self.functions = [function]
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -35,7 +35,8 @@ class _AfterImportFinder:
 
         def execute_and_call(module: ModuleType) -> None:
             execute(module)
-            self._function(module)
+            for function in self.functions:
+                function(module)
 
         vars(loader)['exec_module'] = execute_and_call  # each module has a loader of its own
 
@@ -43,11 +44,15 @@ class _AfterImportFinder:
 def after_import(fullname: str, function: Callable[[ModuleType], None]) -> None:
     """Calls a function with a module now, if it was imported, or else when it is.
 
-    A second function for the same module is ignored.
+    Several functions are called in the order in which they came, each once.
     """
     for finder in sys.meta_path:
         if isinstance(finder, _AfterImportFinder) and finder.fullname == fullname:
-            return
-    sys.meta_path.insert(0, _AfterImportFinder(fullname, function))
+            if function in finder.functions:
+                return
+            finder.functions.append(function)
+            break
+    else:
+        sys.meta_path.insert(0, _AfterImportFinder(fullname, function))
     if fullname in sys.modules:
         function(sys.modules[fullname])

@@ -68,9 +68,24 @@ def test_after_import_of_a_module_that_is_there(hooks):
     (hooks / 'library_x.py').write_text('value = 1\n')
     importlib.import_module('library_x')
     seen = []
-    after_import('library_x', lambda module: seen.append(module.value))
-    after_import('library_x', lambda module: seen.append('twice'))
+
+    def see(module):
+        seen.append(module.value)
+
+    after_import('library_x', see)
+    after_import('library_x', see)
     assert seen == [1]
+    after_import('library_x', lambda module: seen.append('another'))
+    assert seen == [1, 'another']
+
+
+def test_several_functions_wait_for_one_module(hooks):
+    (hooks / 'library_x.py').write_text('value = 1\n')
+    seen = []
+    after_import('library_x', lambda module: seen.append('first'))
+    after_import('library_x', lambda module: seen.append('second'))
+    importlib.import_module('library_x')
+    assert seen == ['first', 'second']
 
 
 def test_apply_twice_changes_nothing():
