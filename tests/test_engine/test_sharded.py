@@ -16,7 +16,6 @@ from tasks import Task, write_task
 from torch import nn
 from train_many import ROOT, train_many
 
-from scopevit.analysis import replay
 from scopevit.checkpoint import read_checkpoint
 from scopevit.engine.loops import ResumableEpochLoop
 from scopevit.engine.sharded import ShardedModel, check_sharding, like
@@ -304,60 +303,6 @@ def test_resumed_in_one_process(saved, tool, monkeypatch, tmp_path):
     ends = [read_checkpoint(Path(run['work_dir']) / 'iter_12.pth') for run in (one, plain)]
     for key in ('state_dict', 'optimizer', 'param_schedulers'):
         assert different(ends[0][key], ends[1][key]) == []
-
-
-# A loss that is none in the third step of the second process, and where that is repeated.
-WRONG = """
-import os
-
-from mmengine.dist import get_rank
-from mmengine.logging import MessageHub
-from mmpretrain.models import ImageClassifier
-from mmpretrain.registry import MODELS
-
-
-@MODELS.register_module()
-class WrongClassifier(ImageClassifier):
-    def loss(self, inputs, samples):
-        losses = super().loss(inputs, samples)
-        is_third = MessageHub.get_current_instance().get_info('iter') == 2
-        is_wrong = is_third and os.environ.get('RANK') != '0'
-        wrong = float('nan') if is_wrong else 1
-        return {'loss': losses['loss'] * wrong, 'loss_other': losses['loss'].detach()}
-"""
-
-
-@pytest.mark.slow
-def test_a_failed_step_of_two_processes_is_repeated_in_one(tmp_path, monkeypatch):
-    task = write_task('classification', tmp_path)
-    (tmp_path / 'wrong.py').write_text(WRONG)
-    task.config.write_text(
-        f'{task.config.read_text()}{RANDOM}{STEPS}{SHARDED}'
-        "custom_imports['imports'].append('wrong')\nmodel['type'] = 'WrongClassifier'\n"
-        # A mean over what is normalised by itself alone is the same for all images.
-        "train_dataloader['batch_size'] = 2\n"
-    )
-    folder = tmp_path / 'run'
-    result = launch('dist_train.sh', task.config, 2, '--work-dir', folder, cwd=tmp_path,
-                    PYTHONPATH=f'{TESTS}:{tmp_path}', OMP_NUM_THREADS='1')  # fmt: skip
-    assert result.returncode == 1
-    saved = [folder / f'failed_iter_3_process_1{ending}' for ending in ('.py', '.pth')]
-    assert f'; tools/analysis_tools/replay.py {saved[0]} {saved[1]} repeats the step' in (
-        result.stderr
-    )
-    assert list(folder.glob('failed*.pth')) == [saved[1]]
-    checkpoint = read_checkpoint(saved[1])
-    assert checkpoint['meta']['terms']['loss_other'] > 0
-
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delenv('RANK', raising=False)
-    report = replay.replay(*saved)
-    assert report.startswith('Iteration 3, 2 samples:\n')
-    assert '2 of 2 terms are as they were.' in report
-    # Another sample has another loss.
-    checkpoint['meta']['draws'][0][0] ^= 1
-    torch.save(checkpoint, saved[1])
-    assert '1 of 2 terms are as they were.' in replay.replay(*saved)
 
 
 @pytest.mark.slow
