@@ -41,7 +41,11 @@ class DetectorGraph(Graph):
         super().__init__(model, images)
         self.size = size
         roi_head = getattr(model, 'roi_head', None)
-        self.has_masks = bool(getattr(model, 'with_mask', False))
+        self.has_masks = bool(
+            getattr(model, 'with_mask', False)
+            or hasattr(model, 'panoptic_head')  # of Mask2Former
+            or hasattr(getattr(model, 'bbox_head', None), 'mask_head')  # of RTMDet-Ins
+        )
         self.is_two_stage = type(roi_head).__name__ == 'StandardRoIHead'
         if not self.is_two_stage and (self.has_masks or roi_head is not None):
             name = type(roi_head or model).__name__

@@ -11,12 +11,14 @@ import pytest
 import torch
 from batches import BATCHES, HEIGHT, WIDTH, Network, read_image
 from mmcv.cnn.bricks import DropPath
+from mmdet.structures import DetDataSample
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import KEYPOINT_CODECS
 from mmpose.structures import PoseDataSample
 from mmpretrain.structures import DataSample
+from mmseg.structures import SegDataSample
 from recipes import MODERN, build, load, method, parameters_of_kind
 from torch import nn
 
@@ -272,7 +274,7 @@ def test_one_prediction(network):
     CHECKS[network.recipe.partition('/')[0]](network, samples[0])
 
 
-def check_detection(network: Network, sample) -> None:
+def check_detection(network: Network, sample: DetDataSample) -> None:
     found = sample.pred_instances
     assert found.bboxes.shape == (3, 4)
     assert ((found.scores >= 0) & (found.scores <= 1)).all()
@@ -285,13 +287,13 @@ def check_detection(network: Network, sample) -> None:
         assert sample.pred_panoptic_seg.sem_seg.shape == (1, HEIGHT, WIDTH)
 
 
-def check_segmentation(network: Network, sample) -> None:
+def check_segmentation(network: Network, sample: SegDataSample) -> None:
     assert sample.pred_sem_seg.data.shape == (1, HEIGHT, WIDTH)
     assert sample.seg_logits.data.shape == (150, HEIGHT, WIDTH)
     assert sample.seg_logits.data.isfinite().all()
 
 
-def check_pose(network: Network, sample) -> None:
+def check_pose(network: Network, sample: PoseDataSample) -> None:
     found = sample.pred_instances
     assert found.keypoints.shape[1:] == (17, 2)
     assert len(found.keypoints) == len(found.keypoint_scores) >= 1
