@@ -184,7 +184,7 @@ def tensor_forward(model: nn.Module, source: str) -> TensorForward:
     # Slow to import, and for detectors alone.
     from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 
-    roi_head = model.roi_head
+    roi_head: Any = model.roi_head
     known = isinstance(roi_head, StandardRoIHead) or type(roi_head) is CascadeRoIHead
     if not known or roi_head.with_shared_head:
         raise InputError(

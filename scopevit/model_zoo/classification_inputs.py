@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, default_collate
 from mmengine.registry import TRANSFORMS
 from mmpretrain.registry import MODELS
@@ -85,7 +85,7 @@ def make_sample(cfg: Config, index: int) -> dict[str, Any]:
 
 def add_scores(cfg: Config, sample: DataSample) -> None:
     """Makes a label the scores of all classes, where the head takes several classes an image."""
-    head = cfg.model.get('head') or {}
+    head = cfg.model.get('head') or ConfigDict()
     kind = type_name(head) if head.get('type') else ''
     if kind.startswith(('MultiLabel', 'CSRA')):
         scores = torch.zeros(head.num_classes)

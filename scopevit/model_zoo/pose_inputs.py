@@ -137,14 +137,14 @@ def make_hands(keypoints: int, rng: np.random.Generator) -> dict[str, Any]:
     return sample | {
         'rotation': 0,
         'keypoints': points,
-        'keypoints_cam': points + np.float32([0, 0, 1000]),
+        'keypoints_cam': points + np.array([0, 0, 1000], dtype=np.float32),
         'hand_type': np.ones((1, 2), dtype=np.float32),
         'hand_type_valid': np.ones(1, dtype=np.float32),
         'rel_root_depth': np.float32(50),
         'rel_root_valid': np.float32(1),
         'abs_depth': [1000.0, 1050.0],
-        'focal': np.float32([1200, 1200]),
-        'principal_pt': np.float32([128, 96]),
+        'focal': np.array([1200, 1200], dtype=np.float32),
+        'principal_pt': np.array([128, 96], dtype=np.float32),
         'dataset': 'interhand3d',
     }
 
@@ -180,7 +180,7 @@ def make_motion(
         'target_img_path': [''] * targets,
         'factor': np.zeros(targets, dtype=np.float32),
         'camera_param': {
-            key: np.float32(value) if isinstance(value, list) else value
+            key: np.array(value, dtype=np.float32) if isinstance(value, list) else value
             for key, value in CAMERA.items()
         },
     }

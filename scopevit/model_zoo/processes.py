@@ -81,7 +81,8 @@ def run_each(
             earliest = min(each.started for each in running) + PATIENCE * limits.seconds
             wait([each.results for each in running], timeout=max(0.0, earliest - time.monotonic()))
             for each in list(running):
-                if (ended := look_at(each, limits)) is not None:
+                ended: Ended[Task, Result] | None = look_at(each, limits)
+                if ended is not None:
                     running.remove(each)
                     yield ended
     finally:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
@@ -18,7 +18,7 @@ ONE_SIZE = ('BEiT', 'MAE', 'SideAdapterCLIPHead', 'VPD')
 
 def shrink(cfg: Config) -> None:
     """Has small images padded to their own size, where the recipe pads to that of its crops."""
-    preprocessor = cfg.model.get('data_preprocessor') or {}
+    preprocessor = cfg.model.get('data_preprocessor') or ConfigDict()
     if preprocessor.get('size') and not is_of_one_size(cfg):
         preprocessor.size = SIZE
 
