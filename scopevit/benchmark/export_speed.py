@@ -250,7 +250,7 @@ def int8_rows(checkpoints: Sequence[str], folder: Path) -> list[list[str]]:
                 name,
                 f'{int8["layers in 8 bits"]} of {int8["layers in 8 bits"] + kept}',
                 f'{int8["share of changed answers"]:.1%}',
-                f'{-points:+.2f} ({worst})' if judged else 'not measured',
+                f'{round(-points, 2) + 0.0:+.2f} ({worst})' if judged else 'not measured',
             ])  # fmt: skip
     return rows
 
