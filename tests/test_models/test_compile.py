@@ -161,7 +161,7 @@ def test_a_classifier():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['classification', 'detection', 'segmentation', 'pose'])
+@pytest.mark.parametrize('name', ['classification', 'detection'])
 def test_training_with_the_switch_of_mmengine(name, make_task, tool):
     task = make_task(name)
     with task.config.open('a') as config:
