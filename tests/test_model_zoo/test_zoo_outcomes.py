@@ -115,7 +115,7 @@ def test_two_with_one_model_are_tried_once(config, outcomes):
 def test_results_of_other_versions_are_refused(tmp_path):
     path = tmp_path / 'results.jsonl'
     Results(path, {'torch': '2.14', 'numpy': '2.3'})
-    with pytest.raises(InputError, match=r'other versions \(torch\): name another folder'):
+    with pytest.raises(InputError, match=r'other versions did \(torch\): name another folder'):
         Results(path, {'torch': '2.15', 'numpy': '2.3'})
 
 
