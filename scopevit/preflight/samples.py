@@ -225,7 +225,12 @@ def fill_from_library(part: Part, dataset: Any) -> None:
     items = dataset.data_list or [dataset.get_data_info(i) for i in range(len(dataset))]
     part.files = [str(item.get('img_path') or '') for item in items]
     part.arrays = [item['img'] for item in items if isinstance(item.get('img'), np.ndarray)]
-    part.maps = [str(item['seg_map_path']) for item in items if item.get('seg_map_path')]
+    part.maps = [
+        str(item['seg_map_path'])
+        for item in items
+        # A panoptic picture has numbers of segments in its colours, and no labels.
+        if item.get('seg_map_path') and 'segments_info' not in item
+    ]
     part.sizes = np.array([[i.get('width') or 0, i.get('height') or 0] for i in items], float)
     part.sizes = part.sizes.reshape(-1, 2)
     part.reduces = bool(getattr(dataset, 'reduce_zero_label', False))
