@@ -64,7 +64,7 @@ def is_of_torchvision(operator: Callable[..., Any]) -> bool:
         if OF_TORCHVISION in names:
             return True
         called = [function.__globals__[name] for name in names if name in function.__globals__]
-        pending += [c for c in called if getattr(c, '__module__', '').startswith(EXTENSION)]
+        pending += [c for c in called if (getattr(c, '__module__', '') or '').startswith(EXTENSION)]
     return False
 
 

@@ -1,5 +1,6 @@
 """Steps of the ADE20K recipes: the samples of mmseg's, of the same random numbers."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ RECIPES = [
     'upernet_scopevit-tiny_8xb2-160k_ade20k-512x512',
     'peers/fpn_resnet50_8xb4-80k_ade20k-512x512',
 ]
+
+
+@pytest.fixture(autouse=True)
+def scope() -> Iterator[None]:
+    """What other tests left as the default."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
 
 
 def both(kind: str, **settings: Any) -> tuple[Any, Any]:
