@@ -15,6 +15,8 @@ from scopevit.files import to_json
 # Keys whose values are names or files of weights, which have these endings under other keys.
 WEIGHTS = ('pretrained', 'checkpoint', 'load_from')
 ENDINGS = ('.pth', '.pth.tar', '.pt', '.pkl')
+# Models whose `init_weights` fails without a file; their layers start as torch makes them.
+NO_START = ('MultimodalEncoderDecoder',)
 # What decides, besides the model, what is fed to it.
 INPUTS = ('default_scope', 'data_preprocessor', 'codec', 'train_pipeline', 'val_pipeline',
           'test_pipeline', 'train_dataloader', 'val_dataloader')  # fmt: skip
@@ -69,5 +71,6 @@ def build_model(cfg: Config) -> BaseModel:
     init_default_scope(cfg.default_scope)
     with MODELS.switch_scope_and_registry(cfg.default_scope) as registry:
         model = registry.build(cfg.model)
-        model.init_weights()
+        if type_name(cfg.model) not in NO_START:
+            model.init_weights()
     return revert_sync_batchnorm(model)

@@ -27,7 +27,8 @@ def make_inputs(cfg: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns a batch to train with and one to predict."""
     size = SIZE
     if is_of_one_size(cfg):
-        size = tuple(cfg.model.data_preprocessor.size)
+        preprocessor = cfg.model.data_preprocessor
+        size = tuple(preprocessor.get('size') or [preprocessor.size_divisor] * 2)
     classes = min(value for value in values(cfg.model, ('num_classes',)) + [255] if value)
     return make_images(size, max(classes, 2), IMAGES), make_images(size, max(classes, 2), 1)
 
