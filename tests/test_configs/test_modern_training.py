@@ -40,8 +40,9 @@ def write_small(recipe: str, path: Path) -> Config:
     cfg = load(recipe).copy()
     loaders = [key for key in cfg if key.endswith('_dataloader') and cfg[key]]
     if method(recipe) not in FULL_SIZE:
-        for key in (*loaders, 'custom_hooks', 'model'):
-            shrink(cfg.get(key) or {})
+        sizes = cfg.model.get('data_preprocessor'), cfg.model.get('test_cfg')
+        for part in (*(cfg[key] for key in loaders), cfg.get('custom_hooks'), *sizes):
+            shrink(part or {})
     for key in loaders:
         cfg[key].update(num_workers=0, persistent_workers=False)
     cfg.train_dataloader.batch_size = 2
