@@ -43,6 +43,8 @@ def write_small(recipe: str, path: Path) -> Config:
         sizes = cfg.model.get('data_preprocessor'), cfg.model.get('test_cfg')
         for part in (*(cfg[key] for key in loaders), cfg.get('custom_hooks'), *sizes):
             shrink(part or {})
+    if 'num_queries' in cfg.model:  # no more than a small image has places
+        cfg.model.num_queries = cfg.model.test_cfg.max_per_img = 50
     for key in loaders:
         cfg[key].update(num_workers=0, persistent_workers=False)
     cfg.train_dataloader.batch_size = 2
