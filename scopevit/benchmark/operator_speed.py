@@ -46,11 +46,11 @@ class Pair:
 
 
 def deformable_convolution() -> Pair:
-    """DCN of a ResNet-50 on an image of 800×1088, stride 16."""
+    """DCN of 256 channels on an image of 800×1088, stride 32."""
     from torchvision.ops import deform_conv2d
 
     ops: Any = importlib.import_module('mmcv.ops')
-    inputs = (torch.randn(1, 256, 50, 68), torch.randn(1, 18, 50, 68), torch.randn(256, 256, 3, 3))
+    inputs = (torch.randn(1, 256, 25, 34), torch.randn(1, 18, 25, 34), torch.randn(256, 256, 3, 3))
     return Pair(
         'deform_conv2d',
         'torchvision',
@@ -75,15 +75,15 @@ def modulated_deformable_convolution() -> Pair:
         lambda x, offset, mask, weight, bias: deform_conv2d(
             x, offset, weight, bias, padding=1, mask=mask
         ),
-        (x, offset, torch.rand(1, 9, 50, 68), weight, torch.randn(256)),
+        (x, offset, torch.rand(1, 9, 25, 34), weight, torch.randn(256)),
     )
 
 
 def regions() -> tuple[Tensor, Tensor]:
-    """A map of stride 4 of an image of 800×1088, and 256 regions of 8 to 232 pixels on it."""
-    corners = torch.rand(256, 2) * torch.tensor([856.0, 568.0])
-    sizes = 8 + torch.rand(256, 2) * 224
-    rois = torch.cat([torch.zeros(256, 1), corners, corners + sizes], dim=1)
+    """A map of stride 4 of an image of 800×1088, and 128 regions of 8 to 232 pixels on it."""
+    corners = torch.rand(128, 2) * torch.tensor([856.0, 568.0])
+    sizes = 8 + torch.rand(128, 2) * 224
+    rois = torch.cat([torch.zeros(128, 1), corners, corners + sizes], dim=1)
     return torch.randn(1, 256, 200, 272), rois
 
 
