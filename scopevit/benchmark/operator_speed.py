@@ -115,11 +115,35 @@ def roi_pool() -> Pair:
     )
 
 
+def multi_scale_attention() -> Pair:
+    """One layer of a deformable encoder on an image of 512², against mmcv's own code in torch."""
+    ops: Any = importlib.import_module('mmcv.ops.multi_scale_deform_attn')
+    function = ops.MultiScaleDeformableAttnFunction
+    shapes = torch.tensor([(64, 64), (32, 32), (16, 16), (8, 8)])
+    areas = shapes.prod(dim=1)
+    starts = torch.cat([areas.new_zeros(1), areas.cumsum(0)[:-1]])
+    keys = int(areas.sum())
+    points = torch.rand(2, keys, 8, 4, 4, 2)  # (N, queries, heads, levels, points, x and y)
+    weights = torch.rand(2, keys, 8, 16).softmax(dim=-1).view(2, keys, 8, 4, 4)
+    return Pair(
+        'ms_deform_attn',
+        'mmcv in torch',
+        lambda value, points, weights: function.apply(
+            value, shapes.to(value.device), starts.to(value.device), points, weights, 64
+        ),
+        lambda value, points, weights: ops.multi_scale_deformable_attn_pytorch(
+            value, shapes, points, weights
+        ),
+        (torch.randn(2, keys, 8, 32), points, weights),
+    )
+
+
 PAIRS: dict[str, Callable[[], Pair]] = {
     'deform_conv2d': deformable_convolution,
     'modulated_deform_conv2d': modulated_deformable_convolution,
     'roi_align': roi_align,
     'roi_pool': roi_pool,
+    'ms_deform_attn': multi_scale_attention,
 }
 
 

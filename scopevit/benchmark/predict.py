@@ -22,7 +22,7 @@ from scopevit.benchmark.fake_cuda import (
     to_cuda,
 )
 from scopevit.benchmark.memory import PeakMemory
-from scopevit.benchmark.networks import Network, build_network, height_width
+from scopevit.benchmark.networks import Network, build_network, has_queries, height_width
 from scopevit.benchmark.training import training_loss
 from scopevit.benchmark.work import Work
 from scopevit.engine.checks.kinds import check_kinds
@@ -139,6 +139,11 @@ def predict_step(cfg: Config, size: tuple[int, int] | None = None) -> Prediction
         )
     states = optimizer_states(cfg)
     network = build_network(cfg, size or training_size(cfg))
+    if has_queries(network.model):
+        raise InputError(
+            f'{network.name}: its deformable attention reads the sizes of maps from a tensor, and '
+            'its queries depend on annotations: what depends on numbers is not predicted'
+        )
     model = network.model.train()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     weight_bytes = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scopevit.benchmark.memory import tensors_of
-from scopevit.benchmark.networks import spread_boxes
+from scopevit.benchmark.networks import spread_boxes, stages
 
 
 def training_loss(model: Any, images: Tensor) -> Tensor:
@@ -73,17 +73,24 @@ def dense_loss(model: Any, images: Tensor) -> Tensor:
 
 
 def two_stage_loss(model: Any, images: Tensor) -> Tensor:
-    """A two-stage detector whose heads see as many boxes as its samplers choose at most."""
-    sampler = model.train_cfg['rcnn']['sampler']
+    """A two-stage detector whose heads see as many boxes as their samplers choose at most.
+
+    Of a cascade, every stage has a sampler, extractors and heads of its own.
+    """
     maps, roi_head = model.extract_feat(images), model.roi_head
+    settings = model.train_cfg['rcnn']
+    samplers = [one['sampler'] for one in (settings if isinstance(settings, list) else [settings])]
     loss = total(model.rpn_head(maps))
-    features = pool_evenly(roi_head.bbox_roi_extractor, maps, images, sampler['num'])
-    loss = loss + total(roi_head.bbox_head(features))
+    boxed = stages(roi_head.bbox_roi_extractor, roi_head.bbox_head)
+    for sampler, (extractor, head) in zip(samplers, boxed):
+        loss = loss + total(head(pool_evenly(extractor, maps, images, sampler['num'])))
     if roi_head.with_mask:
-        positives = int(sampler['num'] * sampler['pos_fraction'])
-        features = pool_evenly(roi_head.mask_roi_extractor, maps, images, positives)
-        # The mask of a box's own class has a loss alone.
-        loss = loss + total(roi_head.mask_head(features)[:, :1])
+        masked = stages(roi_head.mask_roi_extractor, roi_head.mask_head)
+        for sampler, (extractor, head) in zip(samplers, masked):
+            positives = int(sampler['num'] * sampler['pos_fraction'])
+            # The mask of a box's own class has a loss alone.
+            masks = head(pool_evenly(extractor, maps, images, positives))
+            loss = loss + total(masks[:, :1])
     return loss
 
 

@@ -1,6 +1,7 @@
 """Export a checkpoint to ONNX, OpenVINO or torch.export, and prove the file."""
 
 import argparse
+import signal
 
 from scopevit.cli import PositiveInt, add_shape_argument
 from scopevit.export import export_checkpoint
@@ -33,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs an export, and prints the file."""
+    # Ends as Ctrl-C does, for the files begun to go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     path = export_checkpoint(
         args.checkpoint,
         format=args.format,

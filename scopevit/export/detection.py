@@ -48,7 +48,8 @@ class DetectorGraph(Graph):
         )
         self.is_two_stage = type(roi_head).__name__ == 'StandardRoIHead'
         if not self.is_two_stage and (self.has_masks or roi_head is not None):
-            name = type(roi_head or model).__name__
+            masks = getattr(model, 'panoptic_head', None) or getattr(model, 'bbox_head', None)
+            name = type(roi_head or masks).__name__
             raise InputError(
                 f'{name} cannot be exported: StandardRoIHead, as of Mask R-CNN, and detectors of '
                 'one stage without masks can'

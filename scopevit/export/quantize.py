@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
     QuantType,
     quantize_static,
 )
+from onnxruntime.quantization.calibrate import CalibraterBase
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from scopevit.errors import InputError, error_text
@@ -195,8 +198,9 @@ def make_quantizer(path: Path, images: Sequence[np.ndarray]) -> Quantizer:
     Raises:
         InputError: If ONNX Runtime cannot do it.
     """
+    at_once = patch.object(CalibraterBase, 'create_inference_session', open_calibrated)
     # They say that the network should be prepared, as it is.
-    with writers.quiet(), tempfile.TemporaryDirectory() as folder:
+    with writers.quiet(), at_once, tempfile.TemporaryDirectory() as folder:
         plain, full = Path(folder, 'float.onnx'), Path(folder, 'int8.onnx')
         try:
             quant_pre_process(path, plain, skip_symbolic_shape=True)  # folds batch norms
@@ -212,6 +216,22 @@ def make_quantizer(path: Path, images: Sequence[np.ndarray]) -> Quantizer:
         except Exception as error:  # whatever stops it
             raise InputError(f'--int8: ONNX Runtime cannot do it: {error_text(error)}') from error
         return Quantizer(original, onnx.load(full))
+
+
+def open_calibrated(calibrater: CalibraterBase) -> None:
+    """Opens a network whose tensors' ranges are found, in the place of the calibrater's own way.
+
+    The nodes that find them come last in ONNX Runtime's own order, until when all tensors are kept:
+    those of an attention of 1024² take more than 22 GB, as they run here 4 GB.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    # As theirs: what is fused has no range.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    options.enable_cpu_mem_arena = False  # which would grow to twice what is asked for
+    path, providers = calibrater.augmented_model_path, calibrater.execution_providers
+    calibrater.infer_session = onnxruntime.InferenceSession(path, options, providers=providers)
 
 
 def parts_of(model: onnx.ModelProto) -> list[set[str]]:

@@ -54,6 +54,10 @@ def test_pairs_compute_alike(name: str) -> None:
         if name == 'roi_pool':
             # Of stride 4, torchvision's end in pixel x / 4, mmcv's where pixel (x + 1) / 4 begins.
             ours = ours[0], rois + torch.tensor([0, 0, 0, 3, 3])
+    elif name == 'ms_deform_attn':
+        value, points, weights = pair.inputs
+        fewer = (value[:, :, :2, :4], points[:, :9, :2], weights[:, :9, :2])
+        ours = theirs = tuple(x.contiguous() for x in fewer)
     else:
         ours = theirs = tuple(
             x[:1, :, :9, :9] if x.dim() == 4 and x.shape[-1] > 9 else x for x in pair.inputs

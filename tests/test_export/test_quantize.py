@@ -1,6 +1,7 @@
 """Eight bits: what stays in float, and how changed answers are counted."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -226,3 +227,50 @@ def test_export(trained: Callable[[str], Trained], tmp_path: Path) -> None:
     assert about['metrics']['file'].keys() == about['metrics']['checkpoint'].keys()
     for name in ('aAcc', 'mIoU'):  # percent
         assert about['metrics']['file'][name] >= about['metrics']['checkpoint'][name] - 1
+
+
+MEMORY_OF_CALIBRATION = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from scopevit.export.quantize import make_quantizer
+
+image = np.zeros((512, 512, 3), np.uint8)
+peaks = []
+for path in map(Path, sys.argv[1:]):
+    make_quantizer(path, [image])
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peaks[1] - peaks[0])
+"""
+
+
+def write_chain(path: Path, count: int) -> Path:
+    """Writes as many convolutions of 8 channels, whose maps take 8 MiB each of 512x512."""
+    rng = np.random.default_rng(0)
+    channels = [3] + [8] * count
+    weights = [rng.normal(size=(8, c, 1, 1)).astype(np.float32) / 8 for c in channels[:-1]]
+    tensors = [onnx.numpy_helper.from_array(value, f'w{i}') for i, value in enumerate(weights)]
+    node = onnx.helper.make_node
+    convolutions = [node('Conv', [f'x{i}', f'w{i}'], [f'x{i + 1}']) for i in range(count)]
+    nodes = [
+        node('Cast', ['images'], ['floats'], to=onnx.TensorProto.FLOAT),
+        node('Transpose', ['floats'], ['x0'], perm=[0, 3, 1, 2]),
+        *convolutions,
+        node('GlobalAveragePool', [f'x{count}'], ['out']),
+    ]
+    info = onnx.helper.make_tensor_value_info
+    inputs = [info('images', onnx.TensorProto.UINT8, [1, 512, 512, 3])]
+    outputs = [info('out', onnx.TensorProto.FLOAT, [1, 8, 1, 1])]
+    graph = onnx.helper.make_graph(nodes, 'chain', inputs, outputs, tensors)
+    opsets = [onnx.helper.make_opsetid('', 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    return path
+
+
+def test_calibration_keeps_no_maps(
+    process: Callable[..., subprocess.CompletedProcess], tmp_path: Path
+) -> None:
+    short, long = write_chain(tmp_path / 'a.onnx', 2), write_chain(tmp_path / 'b.onnx', 42)
+    done = process('-c', MEMORY_OF_CALIBRATION, short, long)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 160  # MiB, of 320 for the maps

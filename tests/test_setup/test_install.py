@@ -310,8 +310,8 @@ def test_ci_run(clone, run, flags):
         'ran -m ruff check',
         'ran -m ruff format --check',
         'ran -m mypy',
-        f'ran {PYTEST} -m not slow',
-        f'ran {PYTEST} -m not slow -m slow',
+        f'ran {PYTEST} -m not slow --durations=25',
+        f'ran {PYTEST} -m not slow -m slow --durations=60',
     ]
     for step in ('ruff check', 'mypy', 'pytest', '-m slow'):
         assert run(clone, clone / '.ci' / 'run', FAIL_AT=step).returncode != 0
