@@ -28,9 +28,13 @@ from scopevit.report import markdown_table, number, spread
 
 FORMATS = {'ONNX Runtime': 'onnx', 'OpenVINO': 'openvino'}
 INT8 = ', 8 bits'
-FORMS = ('eager', 'compiled', *FORMATS, *(f'{name}{INT8}' for name in FORMATS))
+TORCH = ('eager', 'compiled')
+FORMS = (*TORCH, *FORMATS, *(f'{name}{INT8}' for name in FORMATS))
 # Images of the backbone's cases: how many, height and width.
 SIZES = ((1, 256, 256), (8, 256, 256), (1, 512, 512), (1, 1024, 1024))
+# Pixels of images from which a session is closed after each of its turns: those of ONNX Runtime and
+# OpenVINO keep the memory that they had, and four of 1024² do not fit into 24 GB.
+LARGE = 1024 * 1024
 CLASSIFIER = 'scopevit-tiny_8xb128_in1k'
 CALIBRATED_ON = 4  # drawn images; of random weights, 8 bits are about time alone
 IMAGES = 16  # of a checkpoint's folder
@@ -127,10 +131,13 @@ def measure(name: str, shape: tuple[int, ...], forms: dict[str, Make]) -> Case:
 
     def turns(measurement: Measurement, make: Make) -> Iterator[None]:
         log(f'preparing {name}, {measurement.form}')
-        run = make()
-        run()
+        reopens = shape[1] * shape[2] >= LARGE and measurement.form not in TORCH
+        run: Callable[[], object] | None = opened(make)
         while True:
+            if reopens:
+                run = None
             yield
+            run = run or opened(make)
             measurement.seconds.append(median_time(run) / shape[0])
 
     def failed(index: int, error: Exception) -> None:
@@ -140,6 +147,13 @@ def measure(name: str, shape: tuple[int, ...], forms: dict[str, Make]) -> Case:
     candidates = [turns(m, make) for m, make in zip(case.measurements, forms.values())]
     take_turns(name, candidates, failed, rounds=ROUNDS)
     return case
+
+
+def opened(make: Make) -> Callable[[], object]:
+    """Makes a form and runs it once."""
+    run = make()
+    run()
+    return run
 
 
 def read_pixels(images: str) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,27 @@ def test_forms_take_turns_and_failures_are_told() -> None:
     ]
     assert any(line.startswith('- a network, OpenVINO: ') for line in lines)
     assert '| processor | a fast one |' in lines
+
+
+def test_sessions_of_large_images_are_closed_after_each_turn() -> None:
+    """One is open at a time, and PyTorch's two stay."""
+    open_now: set[str] = set()
+    stay = {'eager', 'compiled'}
+
+    class Session:
+        def __init__(self, form: str) -> None:
+            self.form = form
+            open_now.add(form)
+
+        def __call__(self) -> None:
+            assert open_now <= stay | {self.form}
+
+        def __del__(self) -> None:
+            open_now.discard(self.form)
+
+    case = measure('large', (1, 1024, 1024, 3), {name: partial(Session, name) for name in FORMS})
+    assert not case.failed
+    assert {len(m.seconds) for m in case.measurements} == {2}
 
 
 @pytest.mark.slow
