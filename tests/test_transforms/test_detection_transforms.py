@@ -26,6 +26,8 @@ RECIPES = [
     'mask-rcnn_scopevit-tiny_fpn_ms-3x_coco',
     'retinanet_scopevit-tiny_fpn_1x_coco',
     'peers/mask-rcnn_resnet50_fpn_1x_coco',
+    '../_base_/own_data/mask-rcnn',
+    '../_base_/own_data/retinanet',
 ]
 
 

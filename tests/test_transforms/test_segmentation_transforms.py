@@ -22,6 +22,7 @@ RECIPES = [
     'fpn_scopevit-tiny_8xb4-80k_ade20k-512x512',
     'upernet_scopevit-tiny_8xb2-160k_ade20k-512x512',
     'peers/fpn_resnet50_8xb4-80k_ade20k-512x512',
+    '../_base_/own_data/fpn',
 ]
 
 

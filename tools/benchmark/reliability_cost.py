@@ -7,7 +7,8 @@ import argparse
 import sys
 
 from scopevit.benchmark.reliability_cost import run_reliability_cost
-from scopevit.cli import ConfigOptions, PositiveInt, run_tool
+from scopevit.cli import PositiveInt, run_tool
+from scopevit.config_options import ConfigOptions
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,10 +9,10 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
     dict(type='RandomResize', scale=(512, 512), ratio_range=(0.75, 1.5), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(512, 512), cat_max_ratio=0.95),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    dict(type='scopevit/RandomCrop', crop_size=(512, 512), cat_max_ratio=0.95),
+    dict(type='scopevit/RandomFlip', prob=0.5),
+    dict(type='scopevit/PhotoMetricDistortion'),
+    dict(type='scopevit/PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -10,11 +10,17 @@ model = dict(
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='RandomResize', scale=(1333, 800), ratio_range=(0.8, 1.25), keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
+    dict(type='scopevit/LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='RandomResize',
+        scale=(1333, 800),
+        ratio_range=(0.8, 1.25),
+        keep_ratio=True,
+        resize_type='scopevit/Resize',
+    ),
+    dict(type='scopevit/RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
-    dict(type='PackDetInputs'),
+    dict(type='scopevit/PackDetInputs'),
 ]
 train_dataloader = dict(dataset=dict(filter_cfg=dict(min_size=1), pipeline=train_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=5.0))
