@@ -105,6 +105,11 @@ def test_goes_on_where_a_run_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert len(rows) == 2 and set(rows) <= set(report.splitlines())
     assert report.count('no such operator') == 2
 
+    # A run of something else shows that alone, and keeps the rest.
+    monkeypatch.setattr(export_speed, 'SIZES', ((3, 8, 8),))
+    assert 'batch 2' not in export_speed.run_export_speed([], [], str(tmp_path), None)
+    kept = json.loads((tmp_path / 'report.json').read_text())['cases']
+    assert [one['case'][-1] for one in kept] == ['1', '2', '3']
     there = export_speed.read_cases(tmp_path / 'report.json', {'processor': 'another'}, [])
     assert there == {}
 
