@@ -10,7 +10,11 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from scopevit.export.detection import traceable
+from scopevit.engine.model import build_model
+from scopevit.errors import InputError
+from scopevit.export.detection import DetectorGraph, traceable
+from scopevit.export.graphs import Images
+from scopevit.hub import get_config
 
 CFG = ConfigDict(min_bbox_size=4, max_per_img=10, nms=dict(type='nms', iou_threshold=0.5))
 LARGE = [[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]]
@@ -33,3 +37,18 @@ def test_small_boxes_in_other_images_than_the_traced(head: type[BaseDenseHead]) 
     # The best first; sides of 4 and 3 are not above 4.
     assert traced(torch.tensor(LARGE)).tolist() == LARGE[::-1]
     assert traced(torch.tensor(WITH_SMALL)).tolist() == WITH_SMALL[:1]
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'name'),
+    [
+        ('mask2former_scopevit-tiny_8xb2-lsj-50e_coco', 'Mask2FormerHead'),
+        ('rtmdet-ins_scopevit-tiny_8xb32-300e_coco', 'RTMDetInsSepBNHead'),
+        ('cascade-mask-rcnn_scopevit-tiny_fpn_1x_coco', 'CascadeRoIHead'),
+    ],
+)
+def test_masks_made_in_another_way_are_refused(recipe: str, name: str) -> None:
+    model = build_model(get_config(recipe))
+    inputs = Images(model.data_preprocessor, False)
+    with pytest.raises(InputError, match=f'^{name} cannot be exported: StandardRoIHead, as of Mas'):
+        DetectorGraph(model, inputs, (64, 64))
