@@ -44,6 +44,7 @@ def both(kind: str, **settings: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_samples_of_the_recipes(recipe: str, tmp_path: Path) -> None:
     cfg = read_config(CONFIGS / f'{recipe}.py')
+    cfg.train_dataloader.dataset.pipeline = cfg.train_pipeline  # a config of own data names it
     with DefaultScope.overwrite_default_scope('mmseg'):
         ours, theirs = build_pipelines(cfg)
     info = label_map(str(PHOTOGRAPH), tmp_path, True, np.random.default_rng(0))
