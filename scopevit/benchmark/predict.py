@@ -141,8 +141,8 @@ def predict_step(cfg: Config, size: tuple[int, int] | None = None) -> Prediction
     network = build_network(cfg, size or training_size(cfg))
     if has_queries(network.model):
         raise InputError(
-            f'{network.name}: its deformable attention reads the sizes of maps from a tensor, and '
-            'its queries depend on annotations: what depends on numbers is not predicted'
+            f'{network.name} has queries, and queries depend on annotations: what depends on '
+            'numbers is not predicted'
         )
     model = network.model.train()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
